@@ -1,0 +1,97 @@
+/**
+ * What the houses agree on: part names, networks, ports, labels and the paths inside containers.
+ * This is the one module that infra/, proxy/, ops/ and test/ all import. It holds names, no behaviour.
+ */
+
+/** Pulumi project name. Configuration keys read `mlgate:<key>`. */
+export const PROJECT = "mlgate";
+
+/** The parts of a stack, in the order in which they start. They stop in reverse. */
+export const PARTS = ["postgres", "minio", "mlflow", "door"] as const;
+export type Part = (typeof PARTS)[number];
+
+/** Images made by mlgate itself. The keeper is no part: it serves nothing and stays through `down`. */
+export const IMAGES = [...PARTS, "keeper"] as const;
+export type Image = (typeof IMAGES)[number];
+
+/**
+ * The networks of a stack. `internal` ones have no way out, and the host has no address on them.
+ * `clients` is internal because Docker publishes a container's port on its alphabetically first network
+ * that has a way out: with two of them `localhost:5000` would arrive at the clients' listener.
+ */
+export const NETWORKS = {
+	edge: { internal: false },
+	clients: { internal: true },
+	serve: { internal: true },
+	data: { internal: true },
+	ident: { internal: true },
+	uplink: { internal: false },
+} as const;
+export type NetworkName = keyof typeof NETWORKS;
+
+/** The door's listeners, one for each of these networks. */
+export const LISTENERS = ["edge", "clients", "serve", "ident"] as const satisfies readonly NetworkName[];
+export type Listener = (typeof LISTENERS)[number];
+
+/** Labels on everything that a stack owns on the host. Values: config name, part, "true". */
+export const LABEL = { stack: "mlgate.stack", part: "mlgate.part", data: "mlgate.data" } as const;
+
+/** Ports inside the containers. Only the door's `edge` listener is published, on the host's loopback. */
+export const PORT = { door: 5000, metrics: 9464, mlflow: 5000, postgres: 5432, minio: 9000 } as const;
+
+/**
+ * DNS names inside the networks. MLflow's container is `tracking` on `data`: the name `mlflow` belongs to
+ * the door on `clients` and `serve`, and a container on several networks must not find two of them.
+ */
+export const ALIAS = {
+	postgres: "postgres",
+	minio: "minio",
+	mlflow: "tracking",
+	/** The door's own name on each network; it binds a listener to the address behind it. */
+	door: (network: NetworkName) => `door-${network}`,
+	/** What clients on `clients` and `serve` call the door. */
+	tracking: "mlflow",
+} as const;
+
+/** The user ids the containers run as. */
+export const UID = { postgres: 10001, minio: 10002, mlflow: 10003, door: 10004, keeper: 10005 } as const;
+
+/** Data volumes: losing one of them loses runs or sign-ins. Locked from the first `up`, held by the keeper. */
+export const DATA_VOLUMES = ["postgres", "minio", "door"] as const;
+export type DataVolume = (typeof DATA_VOLUMES)[number];
+
+/** Paths inside containers. */
+export const PATH = {
+	/** Where each data volume is mounted in its part. */
+	data: { postgres: "/var/lib/postgresql/data", minio: "/var/lib/minio", door: "/var/lib/door" },
+	/** One small volume a part: secret files, mode 0400, owned by the part's user. */
+	secrets: "/run/secrets",
+	/** MLflow spools whole artifacts here. */
+	scratch: "/var/tmp/mlflow",
+	controlSocket: "/run/mlgate/control.sock",
+} as const;
+
+/** Files in `PATH.secrets`, by part. */
+export const SECRET_FILE = {
+	postgres: { mlflow: "mlflow-password", door: "door-password" },
+	minio: { mlflow: "mlflow-secret-key", door: "door-secret-key" },
+	/** `database`: a libpq passfile. `store`: an AWS shared-credentials file. */
+	mlflow: { database: "pgpass", store: "aws-credentials" },
+	door: { database: "database-password", store: "store-secret-key" },
+} as const;
+
+/** The bucket of tracked artifacts, and the users and databases of the stores. */
+export const STORE = { bucket: "mlflow", users: { mlflow: "mlflow", door: "door" } } as const;
+export const DATABASE = { mlflow: "mlflow", door: "door" } as const;
+
+/** Host names of things: `<name>-<part>`, `<name>-<network>`, `<name>-<volume>-data`, ... */
+export const hostName = {
+	container: (name: string, part: Part | "keeper") => `${name}-${part}`,
+	network: (name: string, network: NetworkName) => `${name}-${network}`,
+	dataVolume: (name: string, volume: DataVolume) => `${name}-${volume}-data`,
+	secretsVolume: (name: string, part: Part) => `${name}-${part}-secrets`,
+	scratchVolume: (name: string) => `${name}-mlflow-scratch`,
+} as const;
+
+/** The version of MLflow that the stack runs and the route map was made from. */
+export const MLFLOW_VERSION = "2.13.0";
