@@ -79,7 +79,7 @@ export class Store {
 	async open(): Promise<void> {
 		await this.#database.transaction(async (sql) => {
 			await sql(
-				"insert into writer (id, since) values ($1, $2) on conflict (only) do update set id = excluded.id, since = excluded.since",
+				"insert into writer (id, since) values ($1, $2) on conflict (one_row) do update set id = excluded.id, since = excluded.since",
 				[this.#id, new Date(this.clock())],
 			);
 			await this.snapshot.load(sql, this.clock());
