@@ -34,20 +34,19 @@ const listeners = z
 	.pipe(z.array(listener).min(1, "needs at least one listener"))
 	.refine((all) => new Set(all.map(({ name }) => name)).size === all.length, "names a listener twice");
 
-const urlOf = (...protocols: string[]) =>
-	z.string().refine(
-		(text) => {
-			const url = URL.parse(text);
-			return url !== null && protocols.includes(url.protocol) && url.hostname !== "";
-		},
-		`must be a URL (${protocols.map((protocol) => `${protocol}//...`).join(" or ")})`,
-	);
+const urlOf = (what: string, ...protocols: string[]) =>
+	z.string().refine((value) => {
+		const url = URL.parse(value);
+		return url !== null && protocols.includes(url.protocol) && url.hostname !== "";
+	}, what);
 
 /** An origin: what is appended to it is a path. */
-const origin = urlOf("http:").refine((text) => {
-	const url = URL.parse(text);
-	return url !== null && url.pathname === "/" && url.search === "" && url.username === "";
-}, "must have no path, query or user");
+const origin = z.string().refine((value) => {
+	const url = URL.parse(value);
+	return (
+		url?.protocol === "http:" && url.username === "" && (value === url.origin || value === `${url.origin}/`)
+	);
+}, "must be http://host[:port] and nothing else");
 
 const file = z.string().regex(/^\//, "must be an absolute path");
 const text = z.string().min(1, "must not be empty");
@@ -66,7 +65,7 @@ const environment = z.object({
 	DOOR_NAME: text,
 	DOOR_LISTENERS: listeners,
 	DOOR_MLFLOW_URL: origin,
-	DOOR_DATABASE_URL: urlOf("postgres:", "postgresql:"),
+	DOOR_DATABASE_URL: urlOf("must be postgres://user@host/database", "postgres:", "postgresql:"),
 	DOOR_DATABASE_PASSWORD_FILE: file,
 	DOOR_STORE_URL: origin,
 	DOOR_STORE_BUCKET: text,
