@@ -134,6 +134,7 @@ export function openPipeline(options: PipelineOptions): Handle {
 		const { req, res, listener } = x;
 		const target = gate(req, listener.hosts, TAILS);
 		if ("refused" in target) {
+			if (target.close) res.shouldKeepAlive = false;
 			// Not on requests with Authorization: MLflow's clients keep cookies, and send them with the next user's.
 			const clear = req.headers.authorization === undefined ? clearing(target.planted ?? []) : [];
 			return x.refuse(

@@ -72,10 +72,16 @@ export class Transfer implements Dispatcher.DispatchHandler {
 
 	start(): void {
 		const { headers } = this.#req;
-		if (!hasBody(this.#req)) return this.#dispatch(null);
+		if (!hasBody(this.#req)) {
+			this.#dispatch(null);
+			return;
+		}
 		if (headers.expect !== undefined) this.#res.writeContinue();
 		const length = headers["content-length"];
-		if (length !== undefined && Number(length) <= SMALL) return this.#collect();
+		if (length !== undefined && Number(length) <= SMALL) {
+			this.#collect();
+			return;
+		}
 		const body = new UploadBody(this.#req, () => this.#dispatch(body));
 		this.#body = body;
 	}
@@ -130,13 +136,12 @@ export class Transfer implements Dispatcher.DispatchHandler {
 
 	onRequestStart(controller: Dispatcher.DispatchController): void {
 		// It may have waited for a connection: nothing has been sent yet, and nothing is for who has left.
-		if (this.#over) return controller.abort(GONE);
-		this.#controller = controller;
+		if (this.#over) controller.abort(GONE);
+		else this.#controller = controller;
 	}
 
 	onResponseStart(controller: Dispatcher.DispatchController, status: number): void {
-		if (status < 200) return;
-		if (this.#over) return controller.abort(GONE);
+		if (status < 200 || this.#over) return;
 		this.#res.writeHead(status, headersFromUpstream(controller.rawHeaders as Buffer[]));
 		this.#begun = true;
 	}
@@ -155,6 +160,8 @@ export class Transfer implements Dispatcher.DispatchHandler {
 		if (this.#over) return;
 		this.#over = true;
 		this.#res.end();
+		// An answer may come before the end of the upload. The rest is drained.
+		this.#body?.destroy();
 	}
 
 	onResponseError(_: unknown, error: Error): void {
@@ -167,6 +174,7 @@ export class Transfer implements Dispatcher.DispatchHandler {
 			return;
 		}
 		this.#over = true;
+		this.#body?.destroy();
 		this.#told.failed(error);
 		this.#refuse(SLOW.has(codeOf(error)) ? "UPSTREAM_TIMEOUT" : "UPSTREAM_UNAVAILABLE");
 	}
