@@ -41,8 +41,9 @@ for (const signal of ["SIGTERM", "SIGINT"] as const) process.on(signal, () => st
 
 const accounts = await openAccounts(settings, log);
 const open = await openDoor({ settings, authority: accounts.authority, pages: accounts.pages, log });
-door = open;
 await accounts.control.listen({ checks: open.checks });
+// From here on it is worth keeping: what goes wrong before ends the process.
+door = open;
 
 async function drain(signal: string): Promise<void> {
 	// Whoever asks twice means now.
