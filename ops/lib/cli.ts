@@ -1,5 +1,5 @@
 /** Commander under the table of commands: parses the words, knows the options that every command has. */
-import { CommanderError, Command as Parser, Option as ParserOption } from "commander";
+import { CommanderError, Argument as ParserArgument, Command as Parser, Option as ParserOption } from "commander";
 import type { Command, CommandGroup, Option } from "./command.ts";
 import { OpsError } from "./errors.ts";
 import { firstLine } from "./text.ts";
@@ -52,8 +52,9 @@ export function parse(
 	function add(parent: Parser, command: Command, group?: string): void {
 		const parser = common(parent.command(command.name)).description(command.summary);
 		const names = Object.keys(command.arguments);
-		for (const [name, { summary, optional }] of Object.entries(command.arguments)) {
-			parser.argument(optional ? `[${name}]` : `<${name}>`, summary);
+		for (const [name, { summary, optional, choices }] of Object.entries(command.arguments)) {
+			const argument = new ParserArgument(optional ? `[${name}]` : `<${name}>`, summary);
+			parser.addArgument(choices ? argument.choices([...choices]) : argument);
 		}
 		for (const [name, option] of Object.entries(command.options)) parser.addOption(flag(name, option));
 		parser.action(() => {

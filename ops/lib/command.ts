@@ -33,6 +33,7 @@ export interface Answer {
 export interface Argument {
 	summary: string;
 	optional?: boolean;
+	choices?: readonly string[];
 }
 
 /** `--<name>`; without `value` a switch. Keys are camelCase, flags kebab-case. */
@@ -49,8 +50,9 @@ export interface Option {
 type Arguments = Readonly<Record<string, Argument>>;
 type Options = Readonly<Record<string, Option>>;
 
+type ArgumentValue<A extends Argument> = A extends { choices: readonly (infer C)[] } ? C : string;
 type ArgumentValues<A extends Arguments> = {
-	[K in keyof A]: A[K] extends { optional: true } ? string | undefined : string;
+	[K in keyof A]: ArgumentValue<A[K]> | (A[K] extends { optional: true } ? undefined : never);
 };
 type OptionValue<O extends Option> = O extends { parse: (text: string) => infer T }
 	? T

@@ -119,7 +119,10 @@ const words = (text: string) => text.split(/\s+/).filter(Boolean);
 /** All containers of a stack, running or not: parts, keeper, training jobs. */
 export async function containersOf(name: string): Promise<Container[]> {
 	const filter = `label=${LABEL.stack}=${name}`;
-	return inspect<Container>("container", words(await docker(["ps", "-aq", "--no-trunc", "--filter", filter])));
+	return inspect<Container>(
+		"container",
+		words(await docker(["ps", "-aq", "--no-trunc", "--filter", filter])),
+	);
 }
 
 export const partOf = (container: Container) => container.Config.Labels[LABEL.part];

@@ -14,19 +14,30 @@ export interface Check {
 	detail?: string;
 }
 
+/** What the door tells about a user. Times are ISO 8601. */
 export interface DoorUser {
+	id: string;
 	name: string;
 	role: Role;
-	[field: string]: unknown;
+	/** `invited`: has not chosen a password yet. `system`: built in, cannot sign in. */
+	state: "active" | "invited" | "disabled" | "system";
+	created: string;
+	lastSeen: string | null;
 }
 
+/** What the door tells about a token. Times are ISO 8601; null: never. */
 export interface DoorToken {
 	id: string;
 	name: string;
 	role: Role;
-	/** ISO time; absent: never. */
-	expires?: string | null;
-	[field: string]: unknown;
+	/** The owner. */
+	user: string;
+	state: "active" | "expired" | "revoked" | "owner disabled";
+	created: string;
+	createdBy: string;
+	expires: string | null;
+	lastUsed: string | null;
+	lastAddress: string | null;
 }
 
 /** A path with a one-time code. Whoever has it can act once: it is printed to the terminal and nowhere else. */
@@ -36,22 +47,28 @@ export interface OneTimeLink {
 	expires: string;
 }
 
-/** What each control command takes and gives (`proxy/control/`). */
+type Named = { name: string };
+
+/** What each control command takes and gives (`proxy/control/commands.ts`). */
 export interface ControlCommands {
 	status: { body: undefined; answer: { ok: boolean; checks: Check[] } };
 	"first-admin": { body: undefined; answer: { needed: boolean } & Partial<OneTimeLink> };
-	"users/add": { body: { name: string; role: Role; password?: string }; answer: DoorUser & Partial<OneTimeLink> };
+	"users/add": {
+		body: Named & { role: Role; password?: string };
+		answer: { user: DoorUser } & Partial<OneTimeLink>;
+	};
 	"users/list": { body: undefined; answer: { users: DoorUser[] } };
-	"users/role": { body: { name: string; role: Role }; answer: DoorUser };
-	"users/disable": { body: { name: string }; answer: DoorUser };
-	"users/enable": { body: { name: string }; answer: DoorUser };
-	"users/reset": { body: { name: string }; answer: OneTimeLink };
+	"users/role": { body: Named & { role: Role }; answer: { user: DoorUser } };
+	"users/disable": { body: Named; answer: { user: DoorUser } };
+	"users/enable": { body: Named; answer: { user: DoorUser } };
+	"users/reset": { body: Named; answer: { user: DoorUser } & OneTimeLink };
 	"tokens/create": {
-		body: { name: string; role: Role; user?: string; expires?: string };
+		body: Named & { role: Role; user?: string; expires?: string };
+		/** `token` is the secret itself. */
 		answer: DoorToken & { token: string };
 	};
 	"tokens/list": { body: undefined; answer: { tokens: DoorToken[] } };
-	"tokens/revoke": { body: { id: string }; answer: DoorToken };
+	"tokens/revoke": { body: { id: string }; answer: { token: DoorToken } };
 }
 export type ControlCommand = keyof ControlCommands;
 
@@ -109,7 +126,8 @@ function doorDown(why: string): OpsError {
 
 /** What kind of ending a refusal of the door is; what is not named here is a precondition. */
 const KINDS: Record<string, Exclude<ExitKind, "ok">> = {
-	BAD_REQUEST: "usage",
+	INPUT: "usage",
+	USAGE: "usage",
 	USER_NAME: "usage",
 	PASSWORD_POLICY: "usage",
 	TOKEN_NAME: "usage",
@@ -121,7 +139,7 @@ const KINDS: Record<string, Exclude<ExitKind, "ok">> = {
 	KEY_FILE_MISSING: "unhealthy",
 	KEY_FILE_INVALID: "unhealthy",
 	KEY_FILE_WRONG: "unhealthy",
-	CONTROL_AWAY: "unhealthy",
+	DOOR_UNREACHABLE: "unhealthy",
 	INTERNAL: "unhealthy",
 };
 

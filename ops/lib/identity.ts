@@ -3,7 +3,7 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { load } from "js-yaml";
 import { PROJECT } from "../../infra/contract.ts";
-import { parseSettings, type Settings, SETTINGS, SettingsError } from "../../infra/settings.ts";
+import { parseSettings, SETTINGS, type Settings, SettingsError } from "../../infra/settings.ts";
 import { OpsError } from "./errors.ts";
 
 export const configFile = (stack: string) => `Pulumi.${stack}.yaml`;

@@ -50,7 +50,16 @@ async function run(name: string, volumes: readonly string[]): Promise<string> {
 		...["run", "--detach", "--name", `${hostName.container(name, PART)}-${Date.now()}`],
 		...["--label", `${LABEL.stack}=${name}`, "--label", `${LABEL.part}=${PART}`],
 		...["--restart", "unless-stopped", "--network", "none", "--read-only", "--cap-drop", "ALL"],
-		...["--security-opt", "no-new-privileges", "--memory", "32m", "--memory-swap", "32m", "--pids-limit", "16"],
+		...[
+			"--security-opt",
+			"no-new-privileges",
+			"--memory",
+			"32m",
+			"--memory-swap",
+			"32m",
+			"--pids-limit",
+			"16",
+		],
 		...["--log-opt", "max-size=1m", "--log-opt", "max-file=1"],
 		// nocopy: a fresh volume takes the owner of its directory from its part's image, not from the keeper's.
 		...volumes.flatMap((volume) => [

@@ -43,7 +43,8 @@ function listener(port: number): number | undefined {
 		.find((pid) => links(`/proc/${pid}/fd`).some((target) => inodes.has(target)));
 }
 
-const commandOf = (pid: number) => read(`/proc/${pid}/cmdline`).split("\0").filter(Boolean).slice(0, 3).join(" ");
+const commandOf = (pid: number) =>
+	read(`/proc/${pid}/cmdline`).split("\0").filter(Boolean).slice(0, 3).join(" ");
 
 function read(path: string): string {
 	try {

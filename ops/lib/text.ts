@@ -40,6 +40,9 @@ export function age(since: string | undefined, now: number = Date.now()): string
 	return `${Math.floor(seconds / size)} ${unit}`;
 }
 
+/** For tables: `3 h ago`, or `never`. */
+export const ago = (since: string | null | undefined) => (since ? `${age(since)} ago` : "never");
+
 /** `a`, `a and b`, `a, b and c`. */
 export function list(words: readonly string[]): string {
 	if (words.length < 2) return words.join("");
