@@ -9,7 +9,7 @@ export const command = defineCommand({
 	summary: "stop every part, keeping everything; `npm start` goes on",
 	locks: true,
 	async run({ checkout, stack, report, interrupted }) {
-		const { name } = identify(checkout, stack);
+		const { name } = identify({ checkout, stack });
 		const containers = await containersOf(name);
 		const stopped: string[] = [];
 		// Who needs others stops first. The keeper stays: it holds the data volumes.

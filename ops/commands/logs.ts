@@ -35,7 +35,7 @@ export const command = defineCommand({
 	locks: false,
 	async run(context, { part }, { follow, since, tail }) {
 		const parts = part ? [known(part)] : PARTS;
-		const { name } = identify(context.checkout, context.stack);
+		const { name } = identify(context);
 		const range = { since, tail: tail === undefined ? undefined : String(tail) };
 		if (follow) await Promise.all(parts.map((one) => followPart(context, name, one, range)));
 		else await printAll(context, name, parts, range);

@@ -17,7 +17,7 @@ export const command = defineCommand({
 	summary: "how every part is, with round trips; exit 5 unless all is well",
 	locks: false,
 	async run({ checkout, stack }) {
-		const identity = identify(checkout, stack);
+		const identity = identify({ checkout, stack });
 		const health = await examine(identity);
 		const healthy = health.verdict === "healthy";
 		return {

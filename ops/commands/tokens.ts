@@ -3,7 +3,7 @@ import { control, ROLES } from "../lib/door.ts";
 import { identify } from "../lib/identity.ts";
 import { ago, table } from "../lib/text.ts";
 
-const nameOf = ({ checkout, stack }: Context) => identify(checkout, stack).name;
+const nameOf = ({ checkout, stack }: Context) => identify({ checkout, stack }).name;
 
 const create = defineCommand({
 	name: "create",
@@ -19,7 +19,7 @@ const create = defineCommand({
 		const wish = { name, role, ...(user ? { user } : {}), ...(expires ? { expires } : {}) };
 		const { token, ...about } = await control(nameOf(context), "tokens/create", wish);
 		if (process.stdout.isTTY && !context.json) {
-			const { url } = identify(context.checkout, context.stack);
+			const { url } = identify(context);
 			const until = about.expires ? `until ${about.expires}` : "for ever";
 			// Not by the report: that goes to the log as well.
 			process.stderr.write(

@@ -4,13 +4,13 @@ import { control, type DoorUser, type OneTimeLink, ROLES } from "../lib/door.ts"
 import { identify } from "../lib/identity.ts";
 import { ago, table } from "../lib/text.ts";
 
-const nameOf = ({ checkout, stack }: Context) => identify(checkout, stack).name;
+const nameOf = ({ checkout, stack }: Context) => identify({ checkout, stack }).name;
 const user = { name: { summary: "the user's name" } } as const;
 const role = { summary: "what the user may do", value: "role", choices: ROLES } as const;
 
 /** The purpose of these commands is the link: it is printed, once. */
 function linkAnswer({ checkout, stack }: Context, user: DoorUser, { path, expires }: OneTimeLink): Answer {
-	const link = `${identify(checkout, stack).url}${path}`;
+	const link = `${identify({ checkout, stack }).url}${path}`;
 	return {
 		json: { user, link, expires },
 		text: `${link}\nWorks once, until ${expires}. Whoever has the link has the account of ${user.name}.`,

@@ -1,5 +1,10 @@
 /** Commander under the table of commands: parses the words, knows the options that every command has. */
-import { CommanderError, Argument as ParserArgument, Command as Parser, Option as ParserOption } from "commander";
+import {
+	CommanderError,
+	Command as Parser,
+	Argument as ParserArgument,
+	Option as ParserOption,
+} from "commander";
 import type { Command, CommandGroup, Option } from "./command.ts";
 import { OpsError } from "./errors.ts";
 import { firstLine } from "./text.ts";
@@ -37,20 +42,24 @@ export function parse(
 		.version(version, "--version")
 		.helpCommand("help [command]", "help for a command");
 
-	const common = (parser: Parser) =>
+	const common = (parser: Parser, words = "") =>
 		parser
 			.option("--json", "the answer as one JSON document on stdout")
 			.option("--stack <name>", "which stack (default: local)")
 			.option("--yes", "ask nothing")
 			.helpOption("-h, --help", "this help")
-			.exitOverride()
+			.exitOverride((error) => {
+				// Help and version end here as well, with exit code 0.
+				throw error.exitCode === 0 || error.code === "commander.help" ? error : usage(error.message, words);
+			})
 			.configureOutput({
 				writeOut: (text) => void printed.push(text),
 				writeErr: (text) => void printed.push(text),
 			});
 
 	function add(parent: Parser, command: Command, group?: string): void {
-		const parser = common(parent.command(command.name)).description(command.summary);
+		const title = group ? `${group} ${command.name}` : command.name;
+		const parser = common(parent.command(command.name), title).description(command.summary);
 		const names = Object.keys(command.arguments);
 		for (const [name, { summary, optional, choices }] of Object.entries(command.arguments)) {
 			const argument = new ParserArgument(optional ? `[${name}]` : `<${name}>`, summary);
@@ -61,7 +70,7 @@ export function parse(
 			const values = parser.processedArgs;
 			chosen = {
 				command,
-				title: group ? `${group} ${command.name}` : command.name,
+				title,
 				args: Object.fromEntries(names.map((name, i) => [name, values[i] as string | undefined])),
 				options: collect(parser),
 			};
@@ -72,7 +81,7 @@ export function parse(
 	for (const entry of commands) {
 		if (!("commands" in entry)) add(root, entry);
 		else {
-			const group = common(root.command(entry.name)).description(entry.summary);
+			const group = common(root.command(entry.name), entry.name).description(entry.summary);
 			for (const command of entry.commands) add(group, command, entry.name);
 		}
 	}
@@ -82,8 +91,7 @@ export function parse(
 	} catch (error) {
 		if (!(error instanceof CommanderError)) throw error;
 		if (error.code === "commander.help") return { help: printed.join(""), asked: false };
-		if (error.exitCode === 0) return { help: printed.join(""), asked: true };
-		throw usage(error.message);
+		return { help: printed.join(""), asked: true };
 	}
 	if (!chosen) return { help: root.helpInformation(), asked: false };
 	const { json, yes, stack = "local", ...options } = chosen.options;
@@ -114,7 +122,7 @@ function flag(name: string, { value, summary, choices, parse, required }: Option
 }
 
 /** Commander's message in our shape. It appends the nearest known word in parentheses. */
-function usage(message: string): OpsError {
+function usage(message: string, words: string): OpsError {
 	const what = firstLine(message).replace(/^error: /, "");
 	const nearest = /\(Did you mean (.+)\?\)/.exec(message)?.[1];
 	return new OpsError({
@@ -123,6 +131,6 @@ function usage(message: string): OpsError {
 		what: `${what[0]?.toUpperCase() ?? ""}${what.slice(1).replace(/\.$/, "")}.`,
 		fix: nearest
 			? `Did you mean ${nearest}? All commands: npx mlgate --help`
-			: "See what there is: npx mlgate --help, or npx mlgate <command> --help",
+			: `See what there is: npx mlgate ${words}${words && " "}--help`,
 	});
 }

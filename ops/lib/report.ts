@@ -48,15 +48,13 @@ export interface ReportOptions {
 	stream: NodeJS.WriteStream;
 	/** Gets every line, also those that the terminal does not show. */
 	log: (text: string) => void;
-	/** Spinner or plain lines; by default what `stream` is. */
-	terminal?: boolean;
 	heartbeatMs?: number;
 }
 
 /** The real thing: to the person on `stream`, and everything to the log. */
-export function createReport({ stream, log, terminal, heartbeatMs }: ReportOptions): Report {
+export function createReport({ stream, log, heartbeatMs }: ReportOptions): Report {
 	// A dumb terminal cannot draw over a line.
-	const spins = terminal ?? (stream.isTTY === true && process.env.TERM !== "dumb");
+	const spins = stream.isTTY === true && process.env.TERM !== "dumb";
 	const face = spins ? spinner(stream) : plainLines(stream);
 	const pulse = spins ? 1000 : (heartbeatMs ?? HEARTBEAT_MS);
 
@@ -107,7 +105,7 @@ function plainLines(stream: NodeJS.WriteStream): Face {
 function spinner(stream: NodeJS.WriteStream): Face {
 	const running: RunningStep[] = [];
 	// Without discardStdin:false ora would take Ctrl-C away from us while it spins.
-	const spin: Ora = ora({ stream, discardStdin: false });
+	const spin: Ora = ora({ stream, discardStdin: false, isEnabled: true });
 
 	function draw(): void {
 		const step = running.at(-1);

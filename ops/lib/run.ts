@@ -10,7 +10,7 @@ import { type Log, openLog } from "./log.ts";
 import { CHECKOUT, lockFolder, logFolder } from "./paths.ts";
 import { groupDescendants, inForeground } from "./processes.ts";
 import { createReport, type Report } from "./report.ts";
-import { duration, firstLine } from "./text.ts";
+import { duration, firstLine, forStack } from "./text.ts";
 
 /** After a signal the command may finish what it has begun for this long. */
 const GRACE_MS = 180_000;
@@ -95,15 +95,15 @@ async function guarded(invocation: Invocation, { checkout, graceMs, report, log 
 			command.run(context, invocation.args, invocation.options),
 			signals.outOfPatience,
 		]);
-		if (answer) print(answer, json);
+		if (answer) print(answer, json, stack);
 		if (signals.received()) return EXIT.interrupted;
 		return EXIT[answer?.exit ?? "ok"];
 	} catch (error) {
 		log.write(`error: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`);
 		logCauses(error, log);
-		if (signals.received()) return fail(interrupted(title), { json });
+		if (signals.received()) return fail(interrupted(title), { json, stack });
 		if (readerGone.happened()) return EXIT.ok;
-		return fail(error, { json, log });
+		return fail(error, { json, stack, log });
 	} finally {
 		lock?.release();
 		signals.stop();
@@ -111,14 +111,23 @@ async function guarded(invocation: Invocation, { checkout, graceMs, report, log 
 	}
 }
 
-function print(answer: Answer, json: boolean): void {
-	const text = json ? JSON.stringify(answer.json, null, 2) : answer.text;
+function print(answer: Answer, json: boolean, stack: string): void {
+	const advice = (key: string, value: unknown) =>
+		key === "fix" && typeof value === "string" ? forStack(value, stack) : value;
+	const text = json ? JSON.stringify(answer.json, advice, 2) : forStack(answer.text ?? "", stack);
 	if (text) process.stdout.write(`${text.trimEnd()}\n`);
 }
 
+interface Failing {
+	json: boolean;
+	stack?: string;
+	log?: Log;
+}
+
 /** Prints what, why, do this, and the cause last; with `json` also one document on stdout. */
-function fail(error: unknown, { json, log }: { json: boolean; log?: Log }): number {
-	const problem = error instanceof OpsError ? error.problem : unexpected(error, log);
+function fail(error: unknown, { json, stack = "local", log }: Failing): number {
+	const raw = error instanceof OpsError ? error.problem : unexpected(error, log);
+	const problem = { ...raw, fix: forStack(raw.fix, stack) };
 	const lines = [`Error: ${problem.what}`];
 	if (problem.why) lines.push(`Why: ${problem.why}`);
 	lines.push(`Do this: ${problem.fix}`);

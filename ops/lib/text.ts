@@ -58,3 +58,11 @@ export function firstLine(text: string): string {
 			.find(Boolean) ?? ""
 	);
 }
+
+/** Advice that works for this stack: texts are written for the stack `local`. */
+export function forStack(text: string, stack: string): string {
+	if (stack === "local" || text.includes("--stack")) return text;
+	return text
+		.replace(/\bnpm start\b/g, "npx mlgate up")
+		.replace(/\bnpx mlgate (?!--)/g, `npx mlgate --stack ${stack} `);
+}
