@@ -21,16 +21,17 @@ export type Verdict =
 			ok: false;
 			/** False when the request carried no credential at all. */
 			presented: boolean;
+			/** A code of `errors.ts`; one that is not there is answered as `CREDENTIAL_REFUSED`. */
 			reason: string;
 	  };
 
-/** What the door knows of a request before it looks at credentials. */
+/** What the door knows of a request before it looks at credentials. The gate has passed it. */
 export interface RequestFacts {
 	method: string;
 	headers: IncomingHttpHeaders;
 	listener: Listener;
 	remoteAddress: string;
-	/** `scheme://host[:port]` of this request as we see it. */
+	/** `scheme://host[:port]` of this request as we see it; the host is one of the listener's own. */
 	origin: string;
 }
 
@@ -47,14 +48,20 @@ export interface Authority {
 	 * A refused credential never falls back to a weaker one.
 	 */
 	authenticate(facts: RequestFacts): Promise<Verdict>;
-	/** A reason to refuse, for unsafe methods that a session or another site's page may have sent. */
+	/**
+	 * For unsafe methods: a reason to refuse what a session's browser may have been made to send by
+	 * another site's page. `undefined`: fine.
+	 */
 	checkCsrf(facts: RequestFacts, identity: Identity): string | undefined;
-	/** Asked again and again while a transfer runs. */
+	/** Still valid right now? Asked every few seconds for each running transfer, so it must be cheap. */
 	stillValid(identity: Identity): boolean;
+	/** The public keys that verify tokens, as a JWK set. */
 	jwks(): { keys: object[] };
+	/** Round trips through the stores that the accounts use. */
 	checks(): Promise<Check[]>;
 }
 
+/** The door's pages. The pipeline calls them before authentication, for these paths only. */
 export interface Pages {
 	/** Exact paths, and prefixes where the entry ends in `/`. */
 	paths: readonly string[];

@@ -34,6 +34,11 @@ function named(error: unknown): unknown {
 export const isAway = (error: unknown): boolean =>
 	error instanceof AccountsError && error.code === "DATABASE_AWAY";
 
+/** Doors that start at once take turns: held until the transaction ends. Any fixed number does. */
+export async function startLock(sql: Sql): Promise<void> {
+	await sql("select pg_advisory_xact_lock(7263915)");
+}
+
 export class Database {
 	readonly #pool: pg.Pool;
 

@@ -85,7 +85,7 @@ const ERRORS = {
 	},
 	LINK_UNKNOWN: {
 		status: 404,
-		message: "This link is not valid.",
+		message: "No such link is known here; a newer one may have taken its place.",
 		fix: "Check that it was copied whole, or ask an admin for a new one.",
 	},
 	LINK_SPENT: {

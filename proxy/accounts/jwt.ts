@@ -3,7 +3,7 @@
  * by the SHA-256 of the text. What can change later (expiry, revocation, the owner, the signing key) is no
  * part of the verdict and is looked at on each request.
  */
-import { createHash } from "node:crypto";
+import { hash } from "node:crypto";
 import { errors, jwtVerify, SignJWT } from "jose";
 import type { Keyring } from "./keys.ts";
 
@@ -47,7 +47,6 @@ export const looksLikeJwt = (text: string): boolean => text.length <= LONGEST &&
 
 /** Exactly one spelling of each token is taken: no padding, no stray bits in a part's last character. */
 const isCanonical = (text: string): boolean =>
-	looksLikeJwt(text) &&
 	text.split(".").every((part) => Buffer.from(part, "base64url").toString("base64url") === part);
 
 export class Jwts {
@@ -78,16 +77,16 @@ export class Jwts {
 
 	/** The claims if we signed exactly this text as that kind, else undefined. Expiry is the caller's to check. */
 	async verify(kind: JwtKind, text: string): Promise<Verified | undefined> {
-		if (!isCanonical(text)) return undefined;
-		const hash = createHash("sha256").update(kind).update(text).digest("base64url");
-		const kept = this.#kept.get(hash);
+		if (!looksLikeJwt(text)) return undefined;
+		const name = hash("sha256", `${kind} ${text}`, "base64url");
+		const kept = this.#kept.get(name);
 		if (kept) {
 			if (!this.#keyring.live(kept.kid)) return undefined;
-			this.#keep(hash, kept);
+			this.#keep(name, kept);
 			return kept;
 		}
-		const verified = await this.#verifySignature(kind, text);
-		if (verified) this.#keep(hash, verified);
+		const verified = isCanonical(text) ? await this.#verifySignature(kind, text) : undefined;
+		if (verified) this.#keep(name, verified);
 		return verified;
 	}
 
@@ -127,9 +126,9 @@ export class Jwts {
 		}
 	}
 
-	#keep(hash: string, verified: Verified): void {
-		this.#kept.delete(hash);
-		this.#kept.set(hash, verified);
+	#keep(name: string, verified: Verified): void {
+		this.#kept.delete(name);
+		this.#kept.set(name, verified);
 		if (this.#kept.size > MOST_KEPT) this.#kept.delete(this.#kept.keys().next().value as string);
 	}
 }

@@ -17,7 +17,7 @@ import {
 import { link, mkdir, open, readFile, rm } from "node:fs/promises";
 import { dirname } from "node:path";
 import { calculateJwkThumbprint, type JWK } from "jose";
-import type { Database, Row } from "./database.ts";
+import { type Database, type Row, startLock } from "./database.ts";
 import { AccountsError } from "./errors.ts";
 
 const FILE_BYTES = 32;
@@ -83,21 +83,22 @@ export async function openKeyring(
 	keyFile: string,
 	clock: () => number,
 ): Promise<Keyring> {
-	const rows = await database.query(
-		"select kid, wrapped, retired_at from signing_keys order by created_at, kid",
-	);
-	const master = await readMaster(keyFile, rows.length > 0);
-	const keys = await Promise.all(rows.map((row) => unwrap(row, master, keyFile)));
-	if (!keys.some((key) => key.retired === null)) {
-		const key = await fromPrivate(generateKeyPairSync("ed25519").privateKey, null);
-		await database.query("insert into signing_keys (kid, wrapped, created_at) values ($1, $2, $3)", [
-			key.kid,
-			wrap(key, master),
-			new Date(clock()),
-		]);
-		keys.push(key);
-	}
-	return new Keyring(keys, master, clock);
+	return await database.transaction(async (sql) => {
+		await startLock(sql);
+		const rows = await sql("select kid, wrapped, retired_at from signing_keys order by created_at, kid");
+		const master = await readMaster(keyFile, rows.length > 0);
+		const keys = await Promise.all(rows.map((row) => unwrap(row, master, keyFile)));
+		if (!keys.some((key) => key.retired === null)) {
+			const key = await fromPrivate(generateKeyPairSync("ed25519").privateKey, null);
+			await sql("insert into signing_keys (kid, wrapped, created_at) values ($1, $2, $3)", [
+				key.kid,
+				wrap(key, master),
+				new Date(clock()),
+			]);
+			keys.push(key);
+		}
+		return new Keyring(keys, master, clock);
+	});
 }
 
 async function readMaster(file: string, needed: boolean): Promise<Buffer> {

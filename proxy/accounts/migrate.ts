@@ -1,13 +1,10 @@
 /** Brings the database's schema up to date: numbered SQL files, applied once each, one door at a time. */
 import { readdir, readFile } from "node:fs/promises";
-import type { Database } from "./database.ts";
+import { type Database, startLock } from "./database.ts";
 import { AccountsError } from "./errors.ts";
 import type { Log } from "./log.ts";
 
 const FOLDER = new URL("./migrations/", import.meta.url);
-
-/** Any fixed number; two doors that start at once take turns on it. */
-const LOCK = 7_263_915;
 
 interface Migration {
 	version: number;
@@ -25,7 +22,7 @@ export async function migrate(database: Database, log: Log): Promise<void> {
 	const newest = known.at(-1)?.version ?? 0;
 	await database.transaction(async (sql) => {
 		await sql("set local statement_timeout = 0");
-		await sql("select pg_advisory_xact_lock($1)", [LOCK]);
+		await startLock(sql);
 		await sql(
 			"create table if not exists schema_migrations (version int primary key, file text not null, applied_at timestamptz not null)",
 		);

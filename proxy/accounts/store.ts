@@ -45,7 +45,7 @@ interface Refusal {
 /** Changes that may wait for their turn; more are refused. */
 const MOST_WAITING = 64;
 /** Different refusals kept until the next writing; more are only counted. */
-const MOST_REFUSALS = 1_000;
+const MOST_REFUSALS = 200;
 /** Milliseconds. */
 const EVERY = { write: 10_000, tidy: 3_600_000 } as const;
 
@@ -79,7 +79,7 @@ export class Store {
 	async open(): Promise<void> {
 		await this.#database.transaction(async (sql) => {
 			await sql(
-				"insert into writer (id, since) values ($1, $2) on conflict (only) do update set id = excluded.id, since = excluded.since",
+				"insert into writer (id, since) values ($1, $2) on conflict (one_row) do update set id = excluded.id, since = excluded.since",
 				[this.#id, new Date(this.clock())],
 			);
 			await this.snapshot.load(sql, this.clock());

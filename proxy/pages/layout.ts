@@ -82,8 +82,8 @@ export function field(field: Field): Html {
 	);
 	return html`<div class="field">
 <label for="${name}">${field.label}</label>
-<input id="${name}" name="${name}" type="${field.type ?? "text"}" value="${field.value ?? ""}" autocomplete="${field.autocomplete}" autocapitalize="none" autocorrect="off" spellcheck="false" maxlength="${field.maxLength}" ${flags}>
 ${hint !== undefined && html`<p class="hint" id="${name}-hint">${hint}</p>`}
+<input id="${name}" name="${name}" type="${field.type ?? "text"}" value="${field.value ?? ""}" autocomplete="${field.autocomplete}" autocapitalize="none" autocorrect="off" spellcheck="false" maxlength="${field.maxLength}" ${flags}>
 ${error !== undefined && html`<p class="error" id="${name}-error" role="alert">${error}</p>`}
 </div>`;
 }
@@ -98,6 +98,6 @@ export function message(
 		title,
 		body: html`<h1>${title}</h1>
 ${texts.map((text) => html`<p>${text}</p>`)}
-${action && html`<p class="actions"><a class="button" href="${action.href}">${action.label}</a></p>`}`,
+${action && html`<p><a class="button" href="${action.href}">${action.label}</a></p>`}`,
 	};
 }

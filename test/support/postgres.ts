@@ -30,6 +30,7 @@ export interface TestPostgres {
 	database(): Promise<TestDatabase>;
 	/** As a crash: connections break in the middle. */
 	stop(): Promise<void>;
+	/** Does nothing when it runs. */
 	start(): Promise<void>;
 	close(): Promise<void>;
 }
@@ -62,7 +63,9 @@ export async function startPostgres(): Promise<TestPostgres> {
 		...["--encoding=UTF8", "--locale=C.UTF-8", "--no-sync"],
 	);
 	const options = `-p ${port} -c listen_addresses=127.0.0.1 -c unix_socket_directories= -c fsync=off`;
+	const isRunning = () => existsSync(join(data, "postmaster.pid"));
 	const start = async () => {
+		if (isRunning()) return;
 		await asServer("pg_ctl", "-D", data, "-w", "-t", "60", "-l", join(folder, "log"), "-o", options, "start");
 	};
 	const stop = async () => {
@@ -98,7 +101,7 @@ export async function startPostgres(): Promise<TestPostgres> {
 			};
 		},
 		async close() {
-			if (existsSync(join(data, "postmaster.pid"))) await stop();
+			if (isRunning()) await stop();
 			await rm(folder, { recursive: true, force: true });
 		},
 	};

@@ -74,7 +74,7 @@ create index on audit (at);
 
 -- which door may write; the door that started last
 create table writer (
-	only boolean primary key default true check (only),
+	one_row boolean primary key default true check (one_row),
 	id uuid not null,
 	since timestamptz not null
 );
