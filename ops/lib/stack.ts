@@ -21,17 +21,17 @@ import {
 } from "./stack/config-file.ts";
 import { EventLog, type Summary } from "./stack/events.ts";
 import { asOpsError } from "./stack/failures.ts";
-import { findOrphans, hasData, removeOrphans } from "./stack/orphans.ts";
+import { isDead, pulumiLocks, removeLock } from "./stack/locks.ts";
+import { findOrphans, freeNetworks, hasData, removeOrphans } from "./stack/orphans.ts";
 import { passphraseEnv } from "./stack/passphrase.ts";
 import { type Plan, planOf } from "./stack/plan.ts";
 import { assertPortFree } from "./stack/port.ts";
 import { Pulumi, PulumiFailure } from "./stack/pulumi.ts";
 import {
 	type Deployment,
-	isDead,
 	nameInState,
-	pulumiLocks,
-	removeLock,
+	pruneHistory,
+	removeTraces,
 	stateFolder,
 	withoutPendingOperations,
 } from "./stack/state.ts";
@@ -68,7 +68,7 @@ export interface StackHandle extends StackRef {
 	config(): ConfigEntry[];
 	/** Checked together with all others before anything is written; the name is fixed once the stack exists. */
 	setConfig(key: string, value: string): Promise<void>;
-	/** Makes the secrets that are missing. The values stay in Pulumi's encrypted configuration. */
+	/** Makes the secrets that are missing, as `preview` and `up` do. They stay in Pulumi's encrypted configuration. */
 	ensureSecrets(): Promise<{ made: SecretKey[] }>;
 	/** What `up` would do, the host having been looked at. */
 	preview(): Promise<Plan>;
@@ -105,6 +105,8 @@ export async function openStack(options: StackOptions): Promise<StackHandle> {
 		PULUMI_SKIP_UPDATE_CHECK: "true",
 		// A missing plugin is an error at once instead of a long search on the network.
 		PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION: "true",
+		// A copy of the state before every run, kept for good: it lies in the history already.
+		PULUMI_DIY_BACKEND_DISABLE_CHECKPOINT_BACKUPS: "true",
 		NO_COLOR: "1",
 		...passphraseEnv(ref),
 	};
@@ -206,6 +208,7 @@ class Handle implements StackHandle {
 		await this.adoptOrphans(this.#report);
 		return this.#run("bring the stack up", "Bringing the stack up", async (automation, log) => {
 			await automation.up({ refresh: true, showSecrets: false, onEvent: log.take });
+			pruneHistory(this);
 			const { created, updated, replaced, deleted } = log.summary;
 			return {
 				...log.summary,
@@ -218,6 +221,8 @@ class Handle implements StackHandle {
 	async destroy(_: { excludeProtected: true }): Promise<Summary> {
 		this.unlock();
 		await this.#repairState();
+		const { name } = this.settings();
+		await this.#guard("free the networks", () => freeNetworks(name, this.#report));
 		return this.#run("remove the stack", "Removing the stack", async (automation, log) => {
 			await automation.destroy({ excludeProtected: true, showSecrets: false, onEvent: log.take });
 			return log.summary;
@@ -228,6 +233,7 @@ class Handle implements StackHandle {
 		this.unlock();
 		await this.#guard("forget the stack", async () => {
 			await this.#pulumi.exec(["stack", "rm", "--yes", "--force", this.stack]);
+			removeTraces(this);
 		});
 	}
 
@@ -265,6 +271,7 @@ class Handle implements StackHandle {
 		const state = await this.#repairState();
 		const name = nameInState(state);
 		if (name !== undefined && name !== settings.name) throw nameIsFixed(name);
+		await this.ensureSecrets();
 		return settings;
 	}
 
@@ -298,6 +305,15 @@ class Handle implements StackHandle {
 		});
 	}
 
+	#stackName(): { stackName?: string } {
+		try {
+			return { stackName: this.settings().name };
+		} catch {
+			// Settings that are wrong are said elsewhere.
+			return {};
+		}
+	}
+
 	/** Runs with the interruption armed, and turns failures into what, why and fix. */
 	async #guard<T>(doing: string, work: () => Promise<T>, log?: EventLog): Promise<T> {
 		const disarm = this.#interrupt.arm();
@@ -311,6 +327,7 @@ class Handle implements StackHandle {
 				doing,
 				errors: log?.errors ?? [],
 				interrupted: this.#interrupt.signal.aborted,
+				...this.#stackName(),
 			});
 		} finally {
 			disarm();

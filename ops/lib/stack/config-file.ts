@@ -99,7 +99,7 @@ function rawConfig(ref: StackRef): Record<string, unknown> {
 }
 
 function parse(path: string) {
-	const document = YAML.parseDocument(existsSync(path) ? readFileSync(path, "utf8") : "{}\n");
+	const document = YAML.parseDocument(existsSync(path) ? readFileSync(path, "utf8") : "");
 	const [error] = document.errors;
 	if (!error) return document;
 	throw new OpsError({

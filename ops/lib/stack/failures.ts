@@ -14,6 +14,8 @@ export interface FailureContext extends StackRef {
 	errors?: readonly EngineError[];
 	/** The person ended it. */
 	interrupted: boolean;
+	/** What things of the stack begin with on the host, if it is known. */
+	stackName?: string;
 }
 
 interface Failure {
@@ -61,7 +63,7 @@ const FAILURES: readonly Failure[] = [
 		code: "IMAGE_MISSING",
 		kind: "precondition",
 		match:
-			/(?:pull access denied for|unable to pull image|unable to find or pull image|no such image:?)\s*(mlgate-[\w:.-]+)?/i,
+			/(?:pull access denied for|unable to pull image|unable to find or pull image|no such image:?)\s*(mlgate-[\w-]+:\w+)?/i,
 		what: ([, image]) => `The image ${image ?? "of a part"} is not on this machine.`,
 		fix: () => "npx mlgate up builds what is missing.",
 	},
@@ -104,10 +106,11 @@ const FAILURES: readonly Failure[] = [
 	{
 		code: "NETWORK_IN_USE",
 		kind: "precondition",
-		match: /(?:network (\S+) )?.*has active endpoints|timeout while waiting for state to become 'removed'/,
-		what: (_, __, resource) => `The network ${resource} still has containers that are not of this stack.`,
-		fix: (_, __, resource) =>
-			`See them with docker network inspect, take each off with docker network disconnect (${resource}), then run the command again.`,
+		match: /has active endpoints|timeout while waiting for state to become 'removed'/,
+		what: (_, context, resource) =>
+			`The network ${hostNameOf(resource, context)} still has containers that are not of this stack.`,
+		fix: (_, context, resource) =>
+			`docker network inspect ${hostNameOf(resource, context)} names them; take each off with docker network disconnect, then run the command again.`,
 	},
 	{
 		code: "ADDRESSES_USED_UP",
@@ -132,6 +135,9 @@ const FAILURES: readonly Failure[] = [
 	},
 ];
 
+const hostNameOf = (resource: string, { stackName }: FailureContext): string =>
+	stackName ? `${stackName}-${resource}` : resource;
+
 /** Everything else that goes through here is passed on as it is. */
 export function asOpsError(error: unknown, context: FailureContext): unknown {
 	if (error instanceof OpsError) return error;
@@ -140,7 +146,7 @@ export function asOpsError(error: unknown, context: FailureContext): unknown {
 			{
 				code: "INTERRUPTED",
 				kind: "interrupted",
-				what: `Interrupted while it was to ${context.doing}.`,
+				what: `Interrupted before it could ${context.doing}.`,
 				fix: "Run the command again; it goes on from where things are.",
 			},
 			{ cause: error },

@@ -47,21 +47,35 @@ export async function findOrphans(stackName: string, state: Deployment): Promise
 export async function removeOrphans({ containers, networks }: Orphans, report: Report): Promise<void> {
 	const rank = ({ name }: Found) => PARTS.findIndex((part) => name.endsWith(`-${part}`));
 	for (const { id, name, running } of [...containers].sort((a, b) => rank(b) - rank(a))) {
-		report.note(`Removing ${name}, which an earlier run left behind; its data is in volumes and stays.`);
+		const line = `Removing ${name}, which an earlier run left behind; its data is in volumes and stays.`;
+		if (running) report.note(line);
+		else report.log(line);
 		// No -t: the grace that the container was made with counts.
 		if (running) await docker`docker stop ${id}`;
 		await docker`docker rm ${id}`;
 	}
-	for (const { id, name } of networks) {
-		const others = (await docker`docker network inspect -f ${"{{range .Containers}}{{.Name}} {{end}}"} ${id}`)
-			.stdout;
-		for (const other of others.split(" ").filter((text) => text.trim() !== "")) {
-			await docker`docker network disconnect --force ${id} ${other}`;
-			report.note(
-				`${other} was taken off ${name}; connect it again: docker network connect ${name} ${other}`,
-			);
-		}
-		await docker`docker network rm ${id}`;
+	for (const network of networks) {
+		await takeOthersOff(network, new Set(), report);
+		await docker`docker network rm ${network.id}`;
+	}
+}
+
+/** Takes containers of other people off the stack's networks, which could not be removed with them. */
+export async function freeNetworks(stackName: string, report: Report): Promise<void> {
+	const [networks, containers] = await Promise.all([listNetworks(), listContainers()]);
+	const own = new Set(containers.filter(({ stack }) => stack === stackName).map(({ name }) => name));
+	for (const network of networks.filter(({ stack }) => stack === stackName))
+		await takeOthersOff(network, own, report);
+}
+
+async function takeOthersOff({ id, name }: Found, own: ReadonlySet<string>, report: Report): Promise<void> {
+	const names =
+		await docker`docker network inspect -f ${"{{range .Containers}}{{println .Name}}{{end}}"} ${id}`;
+	for (const other of names.stdout.split("\n").filter((line) => line !== "" && !own.has(line))) {
+		await docker`docker network disconnect --force ${id} ${other}`;
+		report.note(
+			`${other} was taken off ${name}; to put it back there: docker network connect ${name} ${other}`,
+		);
 	}
 }
 

@@ -1,6 +1,6 @@
 /** The passphrase that seals the stack's secrets: the user's own, or one made on the first run. */
 import { randomBytes } from "node:crypto";
-import { existsSync, mkdirSync, writeFileSync } from "node:fs";
+import { existsSync, linkSync, mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { OpsError } from "../errors.ts";
 import { configPath, isSealed, type StackRef } from "./config-file.ts";
@@ -17,9 +17,22 @@ export function passphraseEnv(ref: StackRef, env: NodeJS.ProcessEnv = process.en
 	if (!existsSync(file)) {
 		if (isSealed(ref) || hasState(ref)) throw missing(ref, file);
 		mkdirSync(join(ref.checkout, ".mlgate"), { recursive: true, mode: 0o700 });
-		writeFileSync(file, `${randomBytes(32).toString("base64url")}\n`, { mode: 0o600, flag: "wx" });
+		makeOnce(file, `${randomBytes(32).toString("base64url")}\n`);
 	}
 	return { PULUMI_CONFIG_PASSPHRASE_FILE: file };
+}
+
+/** Whole or not at all; of two processes that make it at the same time, one does, and both use that. */
+function makeOnce(file: string, content: string): void {
+	const draft = `${file}.${process.pid}.tmp`;
+	writeFileSync(draft, content, { mode: 0o600 });
+	try {
+		linkSync(draft, file);
+	} catch (error) {
+		if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
+	} finally {
+		rmSync(draft);
+	}
 }
 
 const missing = (ref: StackRef, file: string): OpsError =>

@@ -26,6 +26,9 @@ export interface PulumiRun {
 	code: number;
 }
 
+/** Milliseconds that an interrupted run may take to finish the step it is in. */
+const PATIENCE = 10_000;
+
 type Listener = (text: string) => void;
 
 export class Pulumi {
@@ -105,7 +108,12 @@ export class Pulumi {
 			detached: true,
 			stdio: ["pipe", "pipe", "pipe"],
 		});
-		const interrupt = () => void child.kill("SIGINT");
+		let insistence: NodeJS.Timeout | undefined;
+		const interrupt = () => {
+			child.kill("SIGINT");
+			// A second time it stops waiting, for a part to become healthy for example. The next run mends what that leaves.
+			insistence ??= setTimeout(() => child.kill("SIGINT"), PATIENCE).unref();
+		};
 		this.#interrupt.addEventListener("abort", interrupt, { once: true });
 		process.once("exit", interrupt);
 		try {
@@ -128,6 +136,7 @@ export class Pulumi {
 			if (code !== 0) throw new PulumiFailure(args[0] ?? "", streams.stdout, streams.stderr);
 			return { ...streams, code };
 		} finally {
+			clearTimeout(insistence);
 			this.#interrupt.removeEventListener("abort", interrupt);
 			process.removeListener("exit", interrupt);
 		}

@@ -1,6 +1,5 @@
 /** Pulumi's own files and its deployment document: what we read there, and the little that we mend. */
-import { existsSync, readdirSync, readFileSync, rmSync } from "node:fs";
-import { hostname } from "node:os";
+import { existsSync, readdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { hostName, PROJECT } from "../../../infra/contract.ts";
 import type { StackRef } from "./config-file.ts";
@@ -36,6 +35,32 @@ export function hasState(ref: StackRef): boolean {
 	);
 }
 
+/** Runs whose record is kept. */
+const KEPT_RUNS = 20;
+
+/** Pulumi records every run for good, with a copy of the state. Keeps the last ones. */
+export function pruneHistory(ref: StackRef): void {
+	const folder = stackFolder(ref, "history");
+	if (!existsSync(folder)) return;
+	const runs = Map.groupBy(readdirSync(folder), (file) => file.split(".")[0] ?? file);
+	for (const run of [...runs.keys()].sort().slice(0, -KEPT_RUNS))
+		for (const file of runs.get(run) ?? []) rmSync(join(folder, file), { force: true });
+}
+
+/** What `pulumi stack rm` leaves behind: earlier states, with the stack's secrets in them. */
+export function removeTraces(ref: StackRef): void {
+	for (const kind of ["history", "backups", "locks/organization"])
+		rmSync(stackFolder(ref, kind), { recursive: true, force: true });
+	const folder = join(stateFolder(ref), ".pulumi", "stacks", PROJECT);
+	const ours = existsSync(folder)
+		? readdirSync(folder).filter((file) => file.startsWith(`${ref.stack}.json`))
+		: [];
+	for (const file of ours) rmSync(join(folder, file), { force: true });
+}
+
+const stackFolder = (ref: StackRef, kind: string): string =>
+	join(stateFolder(ref), ".pulumi", kind, PROJECT, ref.stack);
+
 export const resourcesOf = (state: Deployment): StateResource[] => state.deployment.resources ?? [];
 
 /** Ids of what Pulumi has made of a type. */
@@ -63,48 +88,4 @@ export function withoutPendingOperations(state: Deployment): { state: Deployment
 	const dropped = state.deployment.pending_operations?.length ?? 0;
 	const { pending_operations: _, ...deployment } = state.deployment;
 	return { state: { ...state, deployment }, dropped };
-}
-
-export interface PulumiLock {
-	path: string;
-	pid: number;
-	hostname: string;
-	username: string;
-	since: string;
-}
-
-/** Locks on this stack that Pulumi's runs hold, or left behind. */
-export function pulumiLocks(ref: StackRef): PulumiLock[] {
-	const folder = join(stateFolder(ref), ".pulumi", "locks", "organization", PROJECT, ref.stack);
-	if (!existsSync(folder)) return [];
-	return readdirSync(folder)
-		.filter((file) => file.endsWith(".json"))
-		.flatMap((file) => {
-			const path = join(folder, file);
-			try {
-				const { pid, hostname, username, timestamp } = JSON.parse(readFileSync(path, "utf8"));
-				return [{ path, pid: Number(pid), hostname, username, since: String(timestamp) }];
-			} catch {
-				// Released while we looked.
-				return [];
-			}
-		});
-}
-
-/** Nobody holds it any more: made on this machine by a process that is gone, or whose number another has by now. */
-export function isDead({ pid, hostname: host }: PulumiLock): boolean {
-	if (host !== hostname()) return false;
-	try {
-		process.kill(pid, 0);
-	} catch (error) {
-		if ((error as NodeJS.ErrnoException).code === "ESRCH") return true;
-	}
-	const name = `/proc/${pid}/comm`;
-	return existsSync(name) && readFileSync(name, "utf8").trim() !== "pulumi";
-}
-
-export function removeLock(lock: PulumiLock): void {
-	rmSync(lock.path, { force: true });
-	// The backend keeps what it knows of a file beside it.
-	rmSync(`${lock.path}.attrs`, { force: true });
 }
