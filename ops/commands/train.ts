@@ -56,6 +56,7 @@ export const command = defineCommand({
 /** An editor token for this one job: its secret exists in this process and in the job, and ends with it. */
 async function withToken<T>(
 	{ name }: Identity,
+	report: Report,
 	work: (token: string, job: string) => Promise<T>,
 ): Promise<T> {
 	const job = `train-${new Date()
