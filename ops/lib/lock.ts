@@ -149,8 +149,8 @@ function locked(holder: LockHolder, stack: string): OpsError {
 	return new OpsError({
 		code: "LOCKED",
 		kind: "locked",
-		what: `Another command is changing the stack "${stack}".`,
-		why: `${holder.who} runs \`${holder.doing}\` since ${holder.since} (${age(holder.since)} ago, process ${holder.pid} on ${holder.host}).`,
+		what: `\`${holder.doing}\` is at work on the stack ${stack} already.`,
+		why: `${holder.who} began it at ${holder.since} (${age(holder.since)} ago, process ${holder.pid} on ${holder.host}).`,
 		fix: `Wait until it has ended, or end it with \`kill -INT ${holder.pid}\`, then try again.`,
 	});
 }

@@ -1,20 +1,8 @@
-/** Whether the stack's port on the loopback is free, and who has it if not. */
+/** Who has a port on the loopback. */
 import { readdirSync, readFileSync, readlinkSync } from "node:fs";
-import { createServer } from "node:net";
 import { docker } from "./docker.ts";
 
 export const LOOPBACK = "127.0.0.1";
-
-/** Tries to listen. @throws what listening throws other than "in use". */
-export function portIsFree(port: number): Promise<boolean> {
-	return new Promise((resolve, reject) => {
-		const server = createServer();
-		server.once("error", (error: NodeJS.ErrnoException) =>
-			error.code === "EADDRINUSE" ? resolve(false) : reject(error),
-		);
-		server.listen({ host: LOOPBACK, port, exclusive: true }, () => server.close(() => resolve(true)));
-	});
-}
 
 /** Who listens on a port, in words: a container, else a process, else nobody that we can see. */
 export async function whoListens(port: number): Promise<string> {

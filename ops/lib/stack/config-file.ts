@@ -86,7 +86,7 @@ export function isSealed(ref: StackRef): boolean {
 }
 
 /** Our part of the configuration as text, without prefix and without secrets. */
-function plainConfig(ref: StackRef): Record<string, string> {
+export function plainConfig(ref: StackRef): Record<string, string> {
 	const ours = Object.entries(rawConfig(ref)).filter(
 		([key, value]) => key.startsWith(PREFIX) && !isEncrypted(value),
 	);
@@ -127,7 +127,7 @@ function problemsOf(raw: Record<string, string>, stack: string): SettingsError["
 	}
 }
 
-function unknownSetting(key: string): OpsError {
+export function unknownSetting(key: string): OpsError {
 	const near = nearest(key);
 	return new OpsError({
 		code: "UNKNOWN_SETTING",

@@ -2,6 +2,7 @@
 import { createServer } from "node:net";
 import { LABEL } from "../../../infra/contract.ts";
 import { OpsError } from "../errors.ts";
+import { whoListens } from "../port.ts";
 import { docker, table } from "./docker.ts";
 
 /** @throws OpsError PORT_IN_USE if another program listens there. */
@@ -12,7 +13,7 @@ export async function assertPortFree(port: number, stackName: string): Promise<v
 		code: "PORT_IN_USE",
 		kind: "precondition",
 		what: `Port ${port} on 127.0.0.1 is in use by another program.`,
-		why: `ss -ltnp 'sport = :${port}' names it.`,
+		why: `It belongs to ${await whoListens(port)}.`,
 		fix: "Stop that program, or take another port: npx mlgate config set port <port>",
 	});
 }

@@ -55,8 +55,8 @@ describe("while a living process holds the lock", () => {
 		const error = refusal(() => acquire(folder));
 		expect(error.exitCode).toBe(4);
 		expect(error.problem.why).toContain(`${userInfo().username}@${hostname()}`);
-		expect(error.problem.why).toContain("`destroy`");
-		expect(error.problem.why).toMatch(/since \d{4}-\d\d-\d\dT/);
+		expect(error.problem.what).toContain("`destroy`");
+		expect(error.problem.why).toMatch(/at \d{4}-\d\d-\d\dT/);
 		lock.release();
 		acquire(folder).lock.release();
 	});
@@ -76,7 +76,7 @@ describe("while a living process holds the lock", () => {
 		const second = await fixture(checkout, ["refuse", "--json"]).ended;
 		expect(second.code).toBe(4);
 		expect(JSON.parse(second.stdout).error).toMatchObject({ code: "LOCKED" });
-		expect(JSON.parse(second.stdout).error.why).toContain("`hold`");
+		expect(JSON.parse(second.stdout).error.what).toContain("`hold`");
 		expect((await fixture(checkout, ["answer"]).ended).code).toBe(0);
 		first.child.kill("SIGINT");
 		await first.ended;
