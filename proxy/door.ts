@@ -25,10 +25,10 @@ export interface Door {
 	/** The listeners as they were bound, with the ports that they got. */
 	listeners: readonly BoundListener[];
 	metrics: Metrics;
-	/** Round trips through what lies behind the door. */
-	checks(): Promise<Check[]>;
 	/** Requests that are being forwarded, and the connections to MLflow. */
 	live(): { transfers: number; connected: number; running: number; queued: number };
+	/** Round trips through MLflow: by itself, and to its database. */
+	checks(): Promise<Check[]>;
 	/**
 	 * Takes no new connections, lets what is running finish for at most `drainSeconds`, then cuts it.
 	 * @returns whether everything had finished by itself
@@ -56,11 +56,11 @@ export async function openDoor({
 	const bound = await resolveListeners(settings.listeners);
 	const upstream = openUpstream(settings.mlflow.url);
 	const transfers = new Transfers({ upstream, stillValid: authority.stillValid.bind(authority), ...pace });
-	const checks = () => probeUpstream(upstream);
 	const live = () => {
 		const { connected, running, queued } = upstream.stats;
 		return { transfers: transfers.size, connected, running, queued };
 	};
+	const checks = () => probeUpstream(upstream);
 	const metrics = new Metrics({ transfers: () => transfers.size, upstream: () => upstream.stats });
 	const handle = openPipeline({
 		authority,
@@ -114,8 +114,8 @@ export async function openDoor({
 	return {
 		listeners: bound,
 		metrics,
-		checks,
 		live,
+		checks,
 		stop: () => close(settings.drainSeconds * 1000),
 	};
 }

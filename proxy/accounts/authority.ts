@@ -1,12 +1,12 @@
 /** Who is asking. Everything is decided from memory; only a password's first check in a minute costs more. */
 import { timingSafeEqual } from "node:crypto";
 import type { Authority, Check, Identity, RequestFacts } from "../authority.ts";
+import { atLeast, lower } from "../roles.ts";
 import { type Cookies, CSRF_COOKIE, CSRF_HEADER, cookieValues, plantedCookies } from "./cookies.ts";
 import type { Jwts } from "./jwt.ts";
 import { looksLikeJwt } from "./jwt.ts";
 import type { Keyring } from "./keys.ts";
 import type { Log } from "./log.ts";
-import { atMost, lower } from "./ranks.ts";
 import type { Reason } from "./reasons.ts";
 import type { Sessions } from "./sessions.ts";
 import type { SignIn } from "./signin.ts";
@@ -113,7 +113,7 @@ export class AccountsAuthority implements Authority {
 		const { store } = this.#parts;
 		if (store.superseded) return false;
 		const role = this.#roleNow(identity);
-		return role !== undefined && atMost(identity.role, role);
+		return role !== undefined && atLeast(role, identity.role);
 	}
 
 	jwks(): { keys: object[] } {

@@ -11,10 +11,10 @@ export const CSRF_COOKIE = `${ECHO_PREFIX}X-CSRF-Token`;
 
 type Facts = Pick<RequestFacts, "headers" | "origin">;
 
-export const isSecure = ({ origin }: Pick<RequestFacts, "origin">): boolean => origin.startsWith("https:");
+const isSecure = ({ origin }: Pick<RequestFacts, "origin">): boolean => origin.startsWith("https:");
 
 /** [name, value] in the order sent; what has no `=` is no cookie of ours. */
-export function readCookies({ headers }: Pick<RequestFacts, "headers">): [string, string][] {
+function readCookies({ headers }: Pick<RequestFacts, "headers">): [string, string][] {
 	return (headers.cookie ?? "").split(";").flatMap((pair): [string, string][] => {
 		const at = pair.indexOf("=");
 		return at < 0 ? [] : [[pair.slice(0, at).trim(), pair.slice(at + 1).trim()]];

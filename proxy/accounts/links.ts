@@ -108,6 +108,7 @@ export class Links {
 	): Promise<SignedIn> {
 		const seen = this.#find(code, facts);
 		const password = await hashPassword(wish.password, seen.user?.name ?? this.#users.freeName(wish.name));
+		const before = await this.#sessions.cookieSession(facts);
 		const actor: Actor = {
 			...actorOf(facts, seen.user ?? undefined),
 			name: seen.user?.name ?? `link ${seen.kind}`,
@@ -125,7 +126,8 @@ export class Links {
 			const user =
 				link.user ?? (await this.#users.insert(change, { name: wish.name, role: "admin", password }));
 			if (link.user) await this.#users.setPassword(change, user, password);
-			return await this.#sessions.add(change, user, facts);
+			// The user's own sessions have ended with the old password.
+			return await this.#sessions.add(change, user, facts, before?.user === user ? undefined : before);
 		});
 		return await this.#sessions.signedIn(session, facts);
 	}

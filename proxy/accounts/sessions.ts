@@ -55,15 +55,15 @@ export class Sessions {
 				const user = this.#store.snapshot.users.get(userId);
 				if (!user || user.generation !== generation || user.disabled !== null)
 					throw new AccountsError("USER_CHANGED");
-				if (before) await this.#end(change, [before], "replaced");
-				return await this.add(change, user, facts);
+				return await this.add(change, user, facts, before);
 			},
 		);
 		return await this.signedIn(session, facts);
 	}
 
-	/** Adds a session as part of a larger change. */
-	async add(change: Change, user: User, facts: RequestFacts): Promise<Session> {
+	/** Adds a session as part of a larger change. @param before what the browser had until now; it ends. */
+	async add(change: Change, user: User, facts: RequestFacts, before: Session | undefined): Promise<Session> {
+		if (before) await this.#end(change, [before], "replaced");
 		const spare = this.#store.snapshot.sessionsOf(user).sort((one, other) => other.lastUsed - one.lastUsed);
 		await this.#end(change, spare.slice(MOST_SESSIONS - 1), "too many");
 		const expires = Math.floor(change.now / 1000) * 1000 + this.#settings.maxDays * 86_400_000;
@@ -89,7 +89,7 @@ export class Sessions {
 				session.userAgent,
 			],
 		);
-		await change.audit("session.start", user.name, { session: session.id });
+		await change.audit("session.start", user.name, { sessionId: session.id });
 		change.onCommit(() => {
 			this.#store.snapshot.sessions.set(session.id, session);
 			this.#store.userSeen(user);
@@ -170,7 +170,7 @@ export class Sessions {
 			new Date(change.now),
 		]);
 		for (const session of sessions)
-			await change.audit("session.end", session.user.name, { session: session.id, why });
+			await change.audit("session.end", session.user.name, { sessionId: session.id, why });
 		change.onCommit(() => {
 			for (const session of sessions) this.#store.snapshot.sessions.delete(session.id);
 		});

@@ -45,7 +45,7 @@ interface Refusal {
 /** Changes that may wait for their turn; more are refused. */
 const MOST_WAITING = 64;
 /** Different refusals kept until the next writing; more are only counted. */
-const MOST_REFUSALS = 1_000;
+const MOST_REFUSALS = 200;
 /** Milliseconds. */
 const EVERY = { write: 10_000, tidy: 3_600_000 } as const;
 

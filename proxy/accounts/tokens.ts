@@ -1,10 +1,9 @@
 /** API tokens: named, never stronger than their owner, shown once, revoked at once. */
 import { randomBytes } from "node:crypto";
-import type { Role } from "../roles.ts";
+import { atLeast, type Role } from "../roles.ts";
 import { AccountsError } from "./errors.ts";
 import type { Jwts } from "./jwt.ts";
 import { tokenName } from "./names.ts";
-import { atMost } from "./ranks.ts";
 import type { Token } from "./snapshot.ts";
 import type { Actor, Store } from "./store.ts";
 import type { Users } from "./users.ts";
@@ -58,7 +57,7 @@ export class Tokens {
 		const token = await this.#store.change(actor, async (change): Promise<Token> => {
 			const user = this.#users.named(wish.user);
 			if (user.disabled !== null) throw new AccountsError("USER_DISABLED", user.name);
-			if (!atMost(wish.role, user.role))
+			if (!atLeast(user.role, wish.role))
 				throw new AccountsError("TOKEN_ROLE", user.name, user.role, wish.role);
 			const expires = expiry(wish.expires ?? DEFAULT_EXPIRY, change.now);
 			const made: Token = {
@@ -86,7 +85,7 @@ export class Tokens {
 				],
 			);
 			await change.audit("token.create", user.name, {
-				token: made.id,
+				tokenId: made.id,
 				name,
 				role: made.role,
 				expires: iso(expires),
@@ -119,7 +118,7 @@ export class Tokens {
 			if (!token) throw new AccountsError("TOKEN_UNKNOWN", id);
 			if (token.revoked !== null) return this.#view(token);
 			await change.sql("update tokens set revoked_at = $2 where id = $1", [id, new Date(change.now)]);
-			await change.audit("token.revoke", token.user.name, { token: id, name: token.name });
+			await change.audit("token.revoke", token.user.name, { tokenId: id, name: token.name });
 			change.onCommit(() => {
 				token.revoked = change.now;
 			});

@@ -5,12 +5,13 @@ import type { Actor } from "../accounts/store.ts";
 import type { Tokens } from "../accounts/tokens.ts";
 import { OPERATOR, type Users } from "../accounts/users.ts";
 import type { Check } from "../authority.ts";
+import { ROLES } from "../roles.ts";
 import { type Commands, command } from "./server.ts";
 
 /** The shell: whoever may open the socket. */
 const SHELL: Actor = { name: OPERATOR, listener: "control", address: "" };
 
-const role = z.enum(["viewer", "editor", "admin"]);
+const role = z.enum(ROLES);
 const text = z.string().max(2_048);
 const nothing = z.strictObject({});
 const named = z.strictObject({ name: text });

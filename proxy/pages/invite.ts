@@ -60,7 +60,7 @@ ${field({
 	type: "password",
 	autocomplete: "new-password",
 	focus: (fixed && !failed) || (failed && errors.name === undefined),
-	hint: `At least ${LENGTH.least} characters. A few words in a row do well.`,
+	hint: `At least ${LENGTH.least} characters; a few words do well.`,
 	error: errors.password,
 	minLength: LENGTH.least,
 	maxLength: LENGTH.most,
@@ -76,6 +76,6 @@ ${field({
 })}
 <button type="submit">${words.button}</button>
 </form>
-<p class="aside">This link works once, within 24 hours of being made.</p>`,
+<p class="aside">This link works once, for 24 hours.</p>`,
 	};
 }

@@ -30,12 +30,7 @@ export interface TestAccounts extends Accounts {
 	remove(): Promise<void>;
 }
 
-export interface Place {
-	folder: string;
-	database: TestDatabase;
-}
-
-/** @param at the database and folder of earlier accounts; new ones if left out. */
+/** @param options.folder that of earlier accounts; a new one if left out. `start`: the time on the clock. */
 export async function startAccounts(
 	database: TestDatabase,
 	options: AccountsOptions & { name?: string; folder?: string; start?: number } = {},

@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
 import type { Identity } from "../../../../proxy/authority.ts";
 import {
 	ACTOR,
@@ -11,6 +11,9 @@ import {
 	type TestAccounts,
 } from "../../../support/accounts.ts";
 import { startPostgres, type TestPostgres } from "../../../support/postgres.ts";
+
+// A busy machine hashes slowly.
+vi.setConfig({ testTimeout: 60_000 });
 
 let postgres: TestPostgres;
 let accounts: TestAccounts;

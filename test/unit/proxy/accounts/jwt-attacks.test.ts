@@ -2,11 +2,14 @@ import { createHmac, generateKeyPairSync, type KeyObject } from "node:crypto";
 import { join } from "node:path";
 import { type JWTPayload, SignJWT } from "jose";
 import pino from "pino";
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
 import { Database } from "../../../../proxy/accounts/database.ts";
 import { type Keyring, openKeyring } from "../../../../proxy/accounts/keys.ts";
 import { ACTOR, basic, bearer, facts, startAccounts, type TestAccounts } from "../../../support/accounts.ts";
 import { startPostgres, type TestPostgres } from "../../../support/postgres.ts";
+
+// A busy machine hashes slowly.
+vi.setConfig({ testTimeout: 60_000 });
 
 let postgres: TestPostgres;
 let accounts: TestAccounts;

@@ -2,11 +2,14 @@ import { copyFile, mkdtemp, readdir, readFile, rm, stat, writeFile } from "node:
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import pino from "pino";
-import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
+import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from "vitest";
 import { Database } from "../../../../proxy/accounts/database.ts";
 import { openKeyring } from "../../../../proxy/accounts/keys.ts";
 import { ACTOR, bearer, facts, startAccounts, type TestAccounts } from "../../../support/accounts.ts";
 import { startPostgres, type TestPostgres } from "../../../support/postgres.ts";
+
+// A busy machine hashes slowly.
+vi.setConfig({ testTimeout: 60_000 });
 
 let postgres: TestPostgres;
 let accounts: TestAccounts;

@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
 import {
 	ACTOR,
 	basic,
@@ -11,6 +11,9 @@ import {
 	type TestAccounts,
 } from "../../../support/accounts.ts";
 import { startPostgres, type TestPostgres } from "../../../support/postgres.ts";
+
+// A busy machine hashes slowly.
+vi.setConfig({ testTimeout: 60_000 });
 
 let postgres: TestPostgres;
 let accounts: TestAccounts;
@@ -153,6 +156,16 @@ describe("invitations and resets", () => {
 		expect(accounts.links.look(codeOf(link.path), IDENT)).toMatchObject({ kind: "reset" });
 		await accounts.links.spend(codeOf(link.path), { name, password: `${PASSWORD} too` }, IDENT);
 		expect(await accounts.authority.authenticate(facts(basic(name, PASSWORD)))).toMatchObject({ ok: false });
+		expect(await accounts.authority.authenticate(facts({ cookie }))).toMatchObject({
+			reason: "SESSION_ENDED",
+		});
+	});
+
+	it("end the session that the browser had of somebody else", async () => {
+		const { id, generation } = accounts.users.named("root");
+		const cookie = cookieHeader((await accounts.sessions.signIn(id, generation, IDENT)).cookies);
+		const { link } = await accounts.links.invite(ACTOR, { name: fresh("grace"), role: "viewer" });
+		await accounts.links.spend(codeOf(link.path), { name: "", password: PASSWORD }, facts({ cookie }));
 		expect(await accounts.authority.authenticate(facts({ cookie }))).toMatchObject({
 			reason: "SESSION_ENDED",
 		});

@@ -1,6 +1,9 @@
-import { describe, expect, it } from "vitest";
+import { describe, expect, it, vi } from "vitest";
 import { Gate } from "../../../../proxy/accounts/gate.ts";
 import { brokenRule, hashPassword, verifyPassword } from "../../../../proxy/accounts/passwords.ts";
+
+// A busy machine hashes slowly.
+vi.setConfig({ testTimeout: 60_000 });
 
 describe("password rules", () => {
 	it.each([

@@ -4,7 +4,7 @@ import { request } from "node:http";
 import { connect } from "node:net";
 import { join } from "node:path";
 import { text as readText } from "node:stream/consumers";
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
 import { z } from "zod";
 import { ask } from "../../../../proxy/control/client.ts";
 import { command, openControlServer } from "../../../../proxy/control/server.ts";
@@ -17,6 +17,9 @@ import {
 	type TestAccounts,
 } from "../../../support/accounts.ts";
 import { startPostgres, type TestPostgres } from "../../../support/postgres.ts";
+
+// A busy machine hashes slowly.
+vi.setConfig({ testTimeout: 60_000 });
 
 let postgres: TestPostgres;
 let accounts: TestAccounts;

@@ -1,7 +1,7 @@
 import { request } from "node:http";
 import { connect } from "node:net";
 import { text } from "node:stream/consumers";
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
 import {
 	ACTOR,
 	basic,
@@ -14,6 +14,9 @@ import {
 	type TestServer,
 } from "../../../support/accounts.ts";
 import { startPostgres, type TestPostgres } from "../../../support/postgres.ts";
+
+// A busy machine hashes slowly.
+vi.setConfig({ testTimeout: 60_000 });
 
 let postgres: TestPostgres;
 let accounts: TestAccounts;
