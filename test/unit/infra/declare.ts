@@ -63,6 +63,8 @@ export async function declare(
 		});
 		return program();
 	});
+	// Outputs of components are still on their way.
+	await pulumi.runtime.disconnect();
 	const resources = [...options].map(([key, given]) => {
 		const [type = "", name = ""] = key.split(" ");
 		return { type, name, inputs: sent.get(key) ?? {}, options: given };
