@@ -135,7 +135,11 @@ export class Transfer implements Dispatcher.DispatchHandler {
 		this.#tries++;
 		const headers = headersToUpstream(this.#req.headers);
 		const length = this.#req.headers["content-length"];
-		if (body instanceof UploadBody && length !== undefined) headers.push("content-length", length);
+		// An artifact goes in chunks even if its length is known: of a connection that breaks in the middle,
+		// gunicorn makes a short body where a length was announced, and MLflow stores it over the whole one.
+		if (body instanceof UploadBody && length !== undefined && this.#req.method !== "PUT") {
+			headers.push("content-length", length);
+		}
 		this.#upstream.dispatch(
 			{
 				path: this.order.path,

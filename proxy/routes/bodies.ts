@@ -31,13 +31,15 @@ export function isTracked(source: unknown): boolean {
 	return false;
 }
 
+/** What is missing or empty is MLflow's to refuse. */
 const RULES: Readonly<Record<string, BodyRule>> = {
 	/** Protobuf's JSON takes both spellings of a field. */
 	"POST /mlflow/experiments/create": (message) =>
 		[message.artifact_location, message.artifactLocation].every((value) => (value ?? "") === "")
 			? undefined
 			: "ARTIFACT_LOCATION",
-	"POST /mlflow/model-versions/create": (message) => (isTracked(message.source) ? undefined : "MODEL_SOURCE"),
+	"POST /mlflow/model-versions/create": ({ source }) =>
+		(source ?? "") === "" || isTracked(source) ? undefined : "MODEL_SOURCE",
 };
 
 /** The rule for one method of one of MLflow's rules. */
@@ -52,6 +54,7 @@ export const bodyRuleOf = (method: string, rule: string): BodyRule | undefined =
  * @returns undefined for what is no JSON object
  */
 export function messageOf(body: Buffer): Readonly<Record<string, unknown>> | undefined {
+	if (body.length === 0) return {};
 	try {
 		const once: unknown = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(body));
 		const value: unknown = typeof once === "string" ? JSON.parse(once) : once;

@@ -88,6 +88,17 @@ describe("bodies", () => {
 		expect(JSON.stringify(seen)).not.toMatch(/trailer/i);
 	});
 
+	test("a big JSON body keeps its length", async () => {
+		const body = Buffer.from(JSON.stringify({ x: "y".repeat(500_000) }));
+		const answer = await call("POST", SEARCH, {
+			headers: { "content-type": "application/json", "content-length": String(body.length) },
+			body: [body],
+		});
+		expect(answer.status).toBe(200);
+		expect(it.upstream.seen[0]?.headers["content-length"]).toBe(String(body.length));
+		expect(it.upstream.seen[0]?.body.equals(body)).toBe(true);
+	});
+
 	test("an empty chunked body, and none at all", async () => {
 		for (const [headers, body] of [
 			[[JSON_TYPE, "Transfer-Encoding: chunked"], "0\r\n\r\n"],
@@ -124,6 +135,8 @@ describe("bodies", () => {
 		});
 		expect(answer.status).toBe(200);
 		expect(bytes).toBe(32 * MIB);
+		// A length that is announced and not met is taken for a short file.
+		expect(it.upstream.seen[0]?.headers).toMatchObject({ "transfer-encoding": "chunked" });
 		expect(got.digest("hex")).toBe(sent.digest("hex"));
 	});
 
