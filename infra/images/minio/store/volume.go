@@ -14,10 +14,7 @@ import (
 //	lock       held as long as the container runs: two servers on one volume would destroy it
 //	objects/   MinIO's own
 //	identity   made when bucket and users first stood: a volume that has one and no objects has lost its data
-type volume struct {
-	dir  string
-	lock *os.File
-}
+type volume struct{ dir string }
 
 func (v volume) path(name string) string { return filepath.Join(v.dir, name) }
 
@@ -26,12 +23,12 @@ func (v volume) objects() string { return v.path("objects") }
 // openVolume takes the lock and refuses what is not ours or has lost its data.
 func openVolume(dir string) (volume, error) {
 	v := volume{dir: dir}
-	lock, err := os.OpenFile(v.path("lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	// A bare descriptor: the collector closes an os.File that nobody uses any more, and the lock would go with it.
+	lock, err := syscall.Open(v.path("lock"), syscall.O_CREAT|syscall.O_RDWR|syscall.O_CLOEXEC, 0o600)
 	if err != nil {
 		return v, refusef("the data volume is not writable for uid %d: %v", os.Getuid(), err)
 	}
-	v.lock = lock
-	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+	if err := syscall.Flock(lock, syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
 		return v, refusef("another container is running on this data volume")
 	}
 	identity, err := v.identity()
