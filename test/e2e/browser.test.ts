@@ -55,7 +55,7 @@ describe("in a browser", () => {
 		).toBe(0);
 		const context = await browser.newContext({ viewport: { width: 1280, height: 800 } });
 		const page = await context.newPage();
-		await page.goto(`${origin}/#/experiments`);
+		await page.goto(`${origin}/`);
 		expect(new URL(page.url()).pathname).toBe("/login");
 		await picture(page, "login");
 		await page.getByLabel(/name/i).first().fill("vera");
@@ -88,7 +88,9 @@ describe("in a browser", () => {
 		const cookies = await context.cookies();
 		const signedOut = await page.evaluate(async () => {
 			const csrf = document.cookie.match(/mlflow-request-header-X-CSRF-Token=([^;]+)/)?.[1] ?? "";
-			return (await fetch("/logout", { method: "POST", headers: { "X-CSRF-Token": csrf } })).status;
+			const form = new URLSearchParams();
+			return (await fetch("/logout", { method: "POST", headers: { "X-CSRF-Token": csrf }, body: form }))
+				.status;
 		});
 		expect(signedOut).toBeLessThan(400);
 		// The old cookie is worth nothing any more, wherever it was copied to.
@@ -115,6 +117,10 @@ describe("in a browser", () => {
 		await page.getByText("Parameters").first().waitFor();
 		await picture(page, "run");
 		await page.goto(`${origin}/#/models`);
+		await page.getByText("flavor-ml-embeddings").first().waitFor();
+		// MLflow greets newcomers with a dialog about stages.
+		await page.keyboard.press("Escape");
+		await page.getByRole("dialog").waitFor({ state: "hidden" });
 		await page.getByText("flavor-ml-embeddings").first().click();
 		await page.getByText("Version 1").first().waitFor();
 		await picture(page, "model");

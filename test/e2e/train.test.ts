@@ -49,12 +49,12 @@ describe("npx mlgate train", () => {
 	});
 
 	test("the token it used is revoked afterwards", async () => {
-		const tokens = (await mustAnswer(["tokens", "list"])) as {
-			tokens: { name: string; revoked?: unknown }[];
+		const { tokens } = (await mustAnswer(["tokens", "list"])) as {
+			tokens: { name: string; state: string }[];
 		};
-		const list = Array.isArray(tokens) ? tokens : tokens.tokens;
-		const used = list.filter((entry: { name: string }) => entry.name.startsWith("train-"));
-		expect(used.every((entry: { revoked?: unknown }) => Boolean(entry.revoked))).toBe(true);
+		const used = tokens.filter(({ name }) => name.startsWith("train-"));
+		expect(used.length).toBeGreaterThan(0);
+		expect(new Set(used.map(({ state }) => state))).toEqual(new Set(["revoked"]));
 	});
 });
 

@@ -6,6 +6,7 @@ import { CHROMIUM } from "./chromium.ts";
 
 const NEEDED = [
 	{ there: () => existsSync(CHROMIUM), packages: ["chromium", "fonts-noto-cjk"] },
+	{ there: () => existsSync("/usr/bin/ip") || existsSync("/bin/ip"), packages: ["iproute2"] },
 	{ there: () => globSync("/usr/lib/postgresql/*/bin/initdb").length > 0, packages: ["postgresql"] },
 ];
 const packages = NEEDED.filter(({ there }) => !there()).flatMap((need) => need.packages);
