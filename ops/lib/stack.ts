@@ -206,7 +206,7 @@ class Handle implements StackHandle {
 	async up(): Promise<UpResult> {
 		const settings = await this.#prepare();
 		await this.#guard("look at the port", () => assertPortFree(settings.port, settings.name));
-		await this.adoptOrphans(this.#report);
+		await this.#replaceOrphans(settings.name);
 		return this.#run("bring the stack up", "Bringing the stack up", async (automation, log) => {
 			const watch = watchForCrashes(settings.name, () => log.awaited);
 			try {
@@ -272,6 +272,22 @@ class Handle implements StackHandle {
 			const { stdout } = await this.#pulumi.exec(["stack", "export", "--stack", this.stack]);
 			return JSON.parse(stdout);
 		});
+	}
+
+	/** Parts that run are taken down only when it is sure that nothing stands in the way of their successors. */
+	async #replaceOrphans(stackName: string): Promise<void> {
+		const { containers } = await this.#guard("look for what an earlier run left behind", async () =>
+			findOrphans(stackName, await this.exportState()),
+		);
+		if (containers.some(({ state }) => state === "running"))
+			await this.#run(
+				"check the program",
+				"Checking before anything is taken down",
+				async (automation, log) => {
+					await automation.preview({ onEvent: log.take });
+				},
+			);
+		await this.adoptOrphans(this.#report);
 	}
 
 	/** Everything that can be known to be wrong before anything is touched. */
