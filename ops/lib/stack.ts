@@ -5,7 +5,7 @@
 import { randomBytes } from "node:crypto";
 import { mkdirSync } from "node:fs";
 import { type EngineEvent, LocalWorkspace, type PulumiFn, Stack } from "@pulumi/pulumi/automation/index.js";
-import { PROJECT } from "../../infra/contract.ts";
+import { type Part, PROJECT } from "../../infra/contract.ts";
 import program from "../../infra/index.ts";
 import { SECRET_KEYS, type SecretKey } from "../../infra/secret-keys.ts";
 import type { Settings } from "../../infra/settings.ts";
@@ -19,6 +19,7 @@ import {
 	type StackRef,
 	writeSetting,
 } from "./stack/config-file.ts";
+import { watchForCrashes } from "./stack/crash-watch.ts";
 import { EventLog, type Summary } from "./stack/events.ts";
 import { asOpsError } from "./stack/failures.ts";
 import { isDead, pulumiLocks, removeLock } from "./stack/locks.ts";
@@ -205,10 +206,17 @@ class Handle implements StackHandle {
 	async up(): Promise<UpResult> {
 		const settings = await this.#prepare();
 		await this.#guard("look at the port", () => assertPortFree(settings.port, settings.name));
-		await this.adoptOrphans(this.#report);
+		await this.#replaceOrphans(settings.name);
 		return this.#run("bring the stack up", "Bringing the stack up", async (automation, log) => {
-			await automation.up({ refresh: true, showSecrets: false, onEvent: log.take });
-			pruneHistory(this);
+			const watch = watchForCrashes(settings.name, () => log.awaited);
+			try {
+				await automation.up({ refresh: true, showSecrets: false, onEvent: log.take, signal: watch.signal });
+			} catch (error) {
+				throw crashing(watch.crashing()) ?? error;
+			} finally {
+				watch.stop();
+				pruneHistory(this);
+			}
 			const { created, updated, replaced, deleted } = log.summary;
 			return {
 				...log.summary,
@@ -221,6 +229,8 @@ class Handle implements StackHandle {
 	async destroy(_: { excludeProtected: true }): Promise<Summary> {
 		this.unlock();
 		await this.#repairState();
+		// They would hold the networks and volumes.
+		await this.adoptOrphans(this.#report);
 		const { name } = this.settings();
 		await this.#guard("free the networks", () => freeNetworks(name, this.#report));
 		return this.#run("remove the stack", "Removing the stack", async (automation, log) => {
@@ -262,6 +272,22 @@ class Handle implements StackHandle {
 			const { stdout } = await this.#pulumi.exec(["stack", "export", "--stack", this.stack]);
 			return JSON.parse(stdout);
 		});
+	}
+
+	/** Parts that run are taken down only when it is sure that nothing stands in the way of their successors. */
+	async #replaceOrphans(stackName: string): Promise<void> {
+		const { containers } = await this.#guard("look for what an earlier run left behind", async () =>
+			findOrphans(stackName, await this.exportState()),
+		);
+		if (containers.some(({ state }) => state === "running"))
+			await this.#run(
+				"check the program",
+				"Checking before anything is taken down",
+				async (automation, log) => {
+					await automation.preview({ onEvent: log.take });
+				},
+			);
+		await this.adoptOrphans(this.#report);
 	}
 
 	/** Everything that can be known to be wrong before anything is touched. */
@@ -334,6 +360,15 @@ class Handle implements StackHandle {
 		}
 	}
 }
+
+const crashing = (part: Part | undefined): OpsError | undefined =>
+	part &&
+	new OpsError({
+		code: "PART_UNHEALTHY",
+		kind: "unhealthy",
+		what: `${part} ends right after it is started, again and again.`,
+		fix: `npx mlgate logs ${part}`,
+	});
 
 const nameIsFixed = (name: string): OpsError =>
 	new OpsError({

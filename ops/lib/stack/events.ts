@@ -22,6 +22,8 @@ export class EventLog {
 	readonly errors: EngineError[] = [];
 	/** Of the run that has ended. */
 	summary: Summary = { created: 0, updated: 0, replaced: 0, deleted: 0, same: 0 };
+	/** Containers that are being made and waited for. */
+	readonly awaited = new Set<string>();
 	readonly #detail: (text: string) => void;
 
 	constructor(detail: (text: string) => void) {
@@ -36,11 +38,14 @@ export class EventLog {
 			summaryEvent: sum,
 		} = event;
 		if (before) {
+			if (isStarted(before.metadata)) this.awaited.add(nameOf(before.metadata.urn));
 			const line = progress(before.metadata.op, before.metadata.type, nameOf(before.metadata.urn));
 			if (line) this.#detail(line);
 		}
-		if (after && isContainer(after.metadata.type) && STARTS.has(after.metadata.op))
+		if (after && isStarted(after.metadata)) {
+			this.awaited.delete(nameOf(after.metadata.urn));
 			this.#detail(`${nameOf(after.metadata.urn)} is there`);
+		}
 		// Debug messages are the provider's inner talk, with whole containers in it.
 		if (said?.severity === "error")
 			this.errors.push({ ...(said.urn ? { resource: nameOf(said.urn) } : {}), message: said.message });
@@ -67,7 +72,8 @@ const VERB: Readonly<Partial<Record<OpType, string>>> = {
 };
 
 const STARTS: ReadonlySet<OpType> = new Set(["create", "create-replacement", "update"]);
-const isContainer = (type: string): boolean => type === RESOURCE_TYPE.container;
+const isStarted = ({ type, op }: { type: string; op: OpType }): boolean =>
+	type === RESOURCE_TYPE.container && STARTS.has(op);
 
 function progress(op: OpType, type: string, name: string): string | undefined {
 	const [verb, kind] = [VERB[op], KIND[type]];

@@ -103,6 +103,14 @@ const FAILURES: readonly Failure[] = [
 		fix: (_, __, resource) => `npx mlgate logs ${resource}`,
 	},
 	{
+		code: "VOLUME_IN_USE",
+		kind: "precondition",
+		match: /last state: 'in_use'|volume is in use/,
+		what: (_, context, resource) => `A container still holds the volume ${hostNameOf(resource, context)}.`,
+		fix: (_, context, resource) =>
+			`docker ps -a --filter volume=${hostNameOf(resource, context)} names it; remove it, then run the command again.`,
+	},
+	{
 		code: "NETWORK_IN_USE",
 		kind: "precondition",
 		match: /has active endpoints|timeout while waiting for state to become 'removed'/,

@@ -16,7 +16,8 @@ export interface Orphans {
 export interface Found {
 	id: string;
 	name: string;
-	running: boolean;
+	/** Of a container, as Docker calls it; empty for a network. */
+	state: string;
 }
 
 interface Listed extends Found {
@@ -35,7 +36,7 @@ export async function findOrphans(stackName: string, state: Deployment): Promise
 		const unknown = listed.filter(({ id, name }) => names.has(name) && !known.has(id));
 		const foreign = unknown.find(({ stack }) => stack !== stackName);
 		if (foreign) throw nameTaken(kind, foreign.name);
-		return unknown.map(({ id, name, running }) => ({ id, name, running }));
+		return unknown.map(({ id, name, state }) => ({ id, name, state }));
 	};
 	return {
 		containers: strange("container", containers, containerNames(stackName)),
@@ -46,12 +47,13 @@ export async function findOrphans(stackName: string, state: Deployment): Promise
 /** Stops containers in their own grace, dependents first, then removes them and the networks. */
 export async function removeOrphans({ containers, networks }: Orphans, report: Report): Promise<void> {
 	const rank = ({ name }: Found) => PARTS.findIndex((part) => name.endsWith(`-${part}`));
-	for (const { id, name, running } of [...containers].sort((a, b) => rank(b) - rank(a))) {
+	for (const { id, name, state } of [...containers].sort((a, b) => rank(b) - rank(a))) {
 		const line = `Removing ${name}, which an earlier run left behind; its data is in volumes and stays.`;
-		if (running) report.note(line);
+		if (state !== "created") report.note(line);
 		else report.log(line);
-		// No -t: the grace that the container was made with counts.
-		if (running) await docker(["stop", id]);
+		if (state === "paused") await docker(["unpause", id]);
+		// No -t: the grace that the container was made with counts. One that restarts all the time must be stopped, too.
+		await docker(["stop", id]);
 		await docker(["rm", id]);
 	}
 	for (const network of networks) {
@@ -96,12 +98,7 @@ const LABEL_FORMAT = `{{.Label "${LABEL.stack}"}}`;
 async function listContainers(): Promise<Listed[]> {
 	const format = `{{.ID}}\t{{.Names}}\t{{.State}}\t${LABEL_FORMAT}`;
 	const rows = await table(["ps", "--all", "--no-trunc", "--format", format]);
-	return rows.map(([id = "", name = "", state, stack = ""]) => ({
-		id,
-		name,
-		stack,
-		running: state === "running",
-	}));
+	return rows.map(([id = "", name = "", state = "", stack = ""]) => ({ id, name, state, stack }));
 }
 
 async function listNetworks(): Promise<Listed[]> {
@@ -112,7 +109,7 @@ async function listNetworks(): Promise<Listed[]> {
 		"--format",
 		`{{.ID}}\t{{.Name}}\t${LABEL_FORMAT}`,
 	]);
-	return rows.map(([id = "", name = "", stack = ""]) => ({ id, name, stack, running: false }));
+	return rows.map(([id = "", name = "", stack = ""]) => ({ id, name, state: "", stack }));
 }
 
 const table = async (args: readonly string[]): Promise<string[][]> =>

@@ -90,7 +90,7 @@ export class Pulumi {
 		env: Record<string, string>,
 		onOutput?: Listener,
 		onError?: Listener,
-		_signal?: AbortSignal,
+		signal?: AbortSignal,
 		input = "",
 	): Promise<PulumiRun> {
 		if (this.#interrupt.aborted) throw new PulumiFailure(args[0] ?? "", "", "interrupted");
@@ -114,7 +114,8 @@ export class Pulumi {
 			// A second time it stops waiting, for a part to become healthy for example. The next run mends what that leaves.
 			insistence ??= setTimeout(() => child.kill("SIGINT"), PATIENCE).unref();
 		};
-		this.#interrupt.addEventListener("abort", interrupt, { once: true });
+		const signals = signal ? [this.#interrupt, signal] : [this.#interrupt];
+		for (const one of signals) one.addEventListener("abort", interrupt, { once: true });
 		process.once("exit", interrupt);
 		try {
 			const streams = { stdout: "", stderr: "" };
@@ -137,7 +138,7 @@ export class Pulumi {
 			return { ...streams, code };
 		} finally {
 			clearTimeout(insistence);
-			this.#interrupt.removeEventListener("abort", interrupt);
+			for (const one of signals) one.removeEventListener("abort", interrupt);
 			process.removeListener("exit", interrupt);
 		}
 	}

@@ -214,6 +214,8 @@ const INVARIANTS: Record<string, (declaration: Declaration) => void> = {
 			"secret.minio-mlflow": [upload("minio"), upload("mlflow")],
 			"secret.minio-door": [upload("door"), upload("minio")],
 		});
+		// What an output turns into where a text was meant.
+		expect(said.filter(({ text }) => text.includes("Output<T>"))).toEqual([]);
 		for (const secret of Object.values(declaration.secrets))
 			expect(JSON.stringify(declaration.outputs)).not.toContain(secret);
 	},

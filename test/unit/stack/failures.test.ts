@@ -146,6 +146,17 @@ const SAID: [string, string, string, EngineError[] | string][] = [
 		],
 	],
 	[
+		"VOLUME_IN_USE",
+		"precondition",
+		"mlgate-minio-secrets",
+		[
+			{
+				resource: "minio-secrets",
+				message: "timeout while waiting for state to become 'removed' (last state: 'in_use', timeout: 30s)",
+			},
+		],
+	],
+	[
 		"ADDRESSES_USED_UP",
 		"precondition",
 		"addresses",
