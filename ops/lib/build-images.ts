@@ -32,7 +32,7 @@ const AT_ONCE = 2;
 const ROOM_MIB = { once: 1024, each: 1536 } as const;
 
 /** What a host needs for downloads, and a build on it too. Docker knows the proxy variables by itself, not the others. */
-const PASSED_ON = [
+export const PASSED_ON = [
 	"http_proxy",
 	"https_proxy",
 	"no_proxy",
@@ -181,7 +181,7 @@ async function productionModules(report: Report, step: Step): Promise<string> {
 }
 
 /** A folder for a build context. It goes when the build ends, and with the next build if this one was killed. */
-async function withStaging(work: (folder: string) => Promise<void>): Promise<void> {
+export async function withStaging(work: (folder: string) => Promise<void>): Promise<void> {
 	const parent = join(cacheRoot(), "staging");
 	mkdirSync(parent, { recursive: true });
 	for (const name of readdirSync(parent)) {
@@ -214,7 +214,7 @@ const CAUSES: readonly [RegExp, string][] = [
 	[/certificate|SSL/i, "Let SSL_CERT_FILE name a bundle with your company's CA and run this again."],
 ];
 
-function buildFailed(image: Image, output: string): OpsError {
+export function buildFailed(image: string, output: string): OpsError {
 	const lines = output.split("\n").filter((line) => line.trim());
 	const said = lines.filter(
 		(line) =>

@@ -2,7 +2,6 @@ package main
 
 import (
 	"crypto/rand"
-	"encoding/hex"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -12,10 +11,9 @@ import (
 
 // A volume is the data volume:
 //
-//	lock            held as long as the container runs: two servers on one volume would destroy it
-//	root-password   made at the first start, 0600
-//	objects/        MinIO's own
-//	identity        made when bucket and users first stood: a volume that has one and no objects has lost its data
+//	lock       held as long as the container runs: two servers on one volume would destroy it
+//	objects/   MinIO's own
+//	identity   made when bucket and users first stood: a volume that has one and no objects has lost its data
 type volume struct {
 	dir  string
 	lock *os.File
@@ -58,7 +56,7 @@ func (v volume) foreign(formatted bool) ([]string, error) {
 	if formatted {
 		return nil, nil
 	}
-	ours := map[string]bool{"lock": true, "root-password": true, "root-password.new": true, "lost+found": true, "objects": true, ".minio.sys": true}
+	ours := map[string]bool{"lock": true, "lost+found": true, "objects": true, ".minio.sys": true}
 	var foreign []string
 	for _, dir := range []string{v.dir, v.objects()} {
 		entries, err := os.ReadDir(dir)
@@ -90,22 +88,12 @@ func (v volume) identify() error {
 	}
 	b := random(16)
 	b[6], b[8] = b[6]&0x0f|0x40, b[8]&0x3f|0x80
-	return v.write("identity", fmt.Sprintf("%x-%x-%x-%x-%x\n", b[:4], b[4:6], b[6:8], b[8:10], b[10:]), 0o644)
-}
-
-// rootPassword makes the password at the first start and leaves its path for MinIO to read.
-func (v volume) rootPassword() (string, error) {
-	text, err := os.ReadFile(v.path("root-password"))
-	if os.IsNotExist(err) || (err == nil && len(text) == 0) {
-		password := hex.EncodeToString(random(20))
-		return password, v.write("root-password", password, 0o600)
-	}
-	return string(text), err
+	return v.write("identity", fmt.Sprintf("%x-%x-%x-%x-%x\n", b[:4], b[4:6], b[6:8], b[8:10], b[10:]))
 }
 
 // write puts a whole file in place or none, and has it on the disk before it returns.
-func (v volume) write(name, content string, mode os.FileMode) error {
-	file, err := os.OpenFile(v.path(name+".new"), os.O_CREATE|os.O_TRUNC|os.O_WRONLY, mode)
+func (v volume) write(name, content string) error {
+	file, err := os.OpenFile(v.path(name+".new"), os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o644)
 	if err != nil {
 		return err
 	}

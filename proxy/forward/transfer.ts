@@ -1,0 +1,204 @@
+/**
+ * One request on its way through to MLflow and its answer on the way back, streamed both ways with
+ * back-pressure. Whoever leaves takes the other side along: a client that is gone holds no upstream
+ * connection, an upstream that is gone leaves no client waiting.
+ */
+import type { IncomingMessage, ServerResponse } from "node:http";
+import type { Dispatcher } from "undici";
+import { refuse } from "../answer.ts";
+import type { Identity } from "../authority.ts";
+import type { DoorErrorCode } from "../errors.ts";
+import { hasBody } from "../gate/framing.ts";
+import { DECIDING } from "../routes/bodies.ts";
+import { SMALL, UploadBody } from "./body.ts";
+import { headersFromUpstream, headersToUpstream } from "./headers.ts";
+
+/** Looks at a whole body before it is sent on. @returns why it is not */
+export type Judge = (body: Buffer) => DoorErrorCode | undefined;
+
+/** What is to be sent on, on whose behalf. */
+export interface Order {
+	/** The canonical path and query. */
+	path: string;
+	identity: Identity;
+	/** The body decides: it is taken in whole, whatever its framing, and judged. */
+	judge?: Judge | undefined;
+}
+
+/** What a transfer tells about itself. */
+export interface Told {
+	/** The answer came from the door, not from MLflow. */
+	refused(code: DoorErrorCode): void;
+	/** Something went wrong behind the door. */
+	failed(error: Error): void;
+}
+
+const GONE = new Error("the client has left");
+const ENDED = new Error("the door has ended this request");
+
+/** The connection broke before anything came back. */
+const LOST = new Set(["UND_ERR_SOCKET", "ECONNRESET", "EPIPE"]);
+const SLOW = new Set(["UND_ERR_HEADERS_TIMEOUT", "UND_ERR_BODY_TIMEOUT", "UND_ERR_CONNECT_TIMEOUT"]);
+
+const codeOf = (error: Error): string => ("code" in error ? String(error.code) : "");
+
+export class Transfer implements Dispatcher.DispatchHandler {
+	readonly order: Order;
+	readonly #req: IncomingMessage;
+	readonly #res: ServerResponse;
+	readonly #upstream: Dispatcher;
+	readonly #told: Told;
+	#controller: Dispatcher.DispatchController | undefined;
+	#body: UploadBody | undefined;
+	/** Nothing more goes to the client, and nothing more is wanted from upstream. */
+	#over = false;
+	/** Upstream's answer has begun to go out. */
+	#begun = false;
+	#tries = 0;
+	#waitingSince: number | undefined;
+
+	/**
+	 * @param told what it reports to; may be called until the response has closed
+	 */
+	constructor(req: IncomingMessage, res: ServerResponse, order: Order, upstream: Dispatcher, told: Told) {
+		this.#req = req;
+		this.#res = res;
+		this.order = order;
+		this.#upstream = upstream;
+		this.#told = told;
+	}
+
+	/** Since when it waits for the client to send or to read, in ms of `performance.now()`. */
+	get waitingSince(): number | undefined {
+		return this.#waitingSince ?? this.#body?.waitingSince;
+	}
+
+	start(): void {
+		const { headers } = this.#req;
+		const { judge } = this.order;
+		if (!hasBody(this.#req)) {
+			const refused = judge?.(Buffer.alloc(0));
+			if (refused !== undefined) this.end(refused);
+			else this.#dispatch(null);
+			return;
+		}
+		if (headers.expect !== undefined) this.#res.writeContinue();
+		const length = headers["content-length"];
+		if (judge !== undefined || (length !== undefined && Number(length) <= SMALL)) {
+			this.#collect(judge);
+			return;
+		}
+		const body = new UploadBody(this.#req, () => this.#dispatch(body));
+		this.#body = body;
+	}
+
+	/** The response has closed: finished, or the client has left. */
+	closed(): void {
+		if (this.#over) return;
+		this.#over = true;
+		this.#controller?.abort(GONE);
+		this.#body?.destroy();
+	}
+
+	/** Ends it from our side: the body is refused, the credential not valid any more, the client does not move. */
+	end(code: DoorErrorCode): void {
+		if (this.#over) return;
+		this.#over = true;
+		this.#controller?.abort(ENDED);
+		this.#body?.destroy();
+		this.#refuse(code);
+	}
+
+	#collect(judge: Judge | undefined): void {
+		const chunks: Buffer[] = [];
+		let size = 0;
+		this.#waitingSince = performance.now();
+		this.#req
+			.on("data", (chunk: Buffer) => {
+				this.#waitingSince = performance.now();
+				size += chunk.length;
+				if (size <= DECIDING) chunks.push(chunk);
+				else this.end("BODY_TOO_LARGE");
+			})
+			.once("end", () => {
+				this.#waitingSince = undefined;
+				if (this.#over) return;
+				const [first] = chunks;
+				const body = chunks.length === 1 && first !== undefined ? first : Buffer.concat(chunks);
+				const refused = judge?.(body);
+				if (refused !== undefined) this.end(refused);
+				else this.#dispatch(body);
+			});
+	}
+
+	#dispatch(body: Buffer | UploadBody | null): void {
+		this.#tries++;
+		const headers = headersToUpstream(this.#req.headers);
+		const length = this.#req.headers["content-length"];
+		// An artifact goes in chunks even if its length is known: of a connection that breaks in the middle,
+		// gunicorn makes a short body where a length was announced, and MLflow stores it over the whole one.
+		if (body instanceof UploadBody && length !== undefined && this.#req.method !== "PUT") {
+			headers.push("content-length", length);
+		}
+		this.#upstream.dispatch(
+			{
+				path: this.order.path,
+				method: this.#req.method as Dispatcher.HttpMethod,
+				headers,
+				body,
+			},
+			this,
+		);
+	}
+
+	onRequestStart(controller: Dispatcher.DispatchController): void {
+		// It may have waited for a connection: nothing has been sent yet, and nothing is for who has left.
+		if (this.#over) controller.abort(GONE);
+		else this.#controller = controller;
+	}
+
+	onResponseStart(controller: Dispatcher.DispatchController, status: number): void {
+		if (status < 200 || this.#over) return;
+		this.#res.writeHead(status, headersFromUpstream(controller.rawHeaders as Buffer[]));
+		this.#begun = true;
+	}
+
+	onResponseData(controller: Dispatcher.DispatchController, chunk: Buffer): void {
+		if (this.#over || this.#res.write(chunk)) return;
+		controller.pause();
+		this.#waitingSince = performance.now();
+		this.#res.once("drain", () => {
+			this.#waitingSince = undefined;
+			controller.resume();
+		});
+	}
+
+	onResponseEnd(): void {
+		if (this.#over) return;
+		this.#over = true;
+		this.#res.end();
+		// An answer may come before the end of the upload. The rest is drained.
+		this.#body?.destroy();
+	}
+
+	onResponseError(_: unknown, error: Error): void {
+		if (this.#over) return;
+		const safe = this.#req.method === "GET" || this.#req.method === "HEAD";
+		if (safe && !this.#begun && this.#tries === 1 && LOST.has(codeOf(error))) {
+			// Most likely a kept connection that MLflow closed just now. Reading twice harms nobody.
+			this.#controller = undefined;
+			this.#dispatch(null);
+			return;
+		}
+		this.#over = true;
+		this.#body?.destroy();
+		this.#told.failed(error);
+		this.#refuse(SLOW.has(codeOf(error)) ? "UPSTREAM_TIMEOUT" : "UPSTREAM_UNAVAILABLE");
+	}
+
+	/** After upstream's answer has begun the connection is cut instead: that says it is not whole. */
+	#refuse(code: DoorErrorCode): void {
+		if (!this.#res.headersSent) this.#told.refused(code);
+		refuse(this.#req, this.#res, code);
+	}
+}

@@ -1,0 +1,29 @@
+import { imageRef } from "../../infra/images.ts";
+import { type Ended, run } from "./mlgate.ts";
+
+/**
+ * Runs a Python script with the stock MLflow client on the host's network, as a user's notebook would.
+ * The client is the one in the stack's own image, untouched. Its environment is given by file descriptor,
+ * not by argument.
+ */
+export function python(script: string, env: Record<string, string> = {}): Promise<Ended> {
+	const names = Object.keys(env).flatMap((name) => ["--env", name]);
+	return run(
+		"docker",
+		[
+			"run",
+			"--rm",
+			"-i",
+			"--network",
+			"host",
+			"--user",
+			"10003",
+			...names,
+			"--entrypoint",
+			"python",
+			imageRef("mlflow"),
+			"-",
+		],
+		{ input: script, env },
+	);
+}

@@ -1,0 +1,30 @@
+import { defineConfig } from "vitest/config";
+
+/**
+ * `unit` needs nothing but Node. `e2e` brings up a stack of its own (engine, Postgres, MinIO, MLflow, door)
+ * and shares it: its files run one after the other.
+ */
+export default defineConfig({
+	test: {
+		projects: [
+			{
+				test: {
+					name: "unit",
+					include: ["test/unit/**/*.test.ts"],
+					testTimeout: 30_000,
+				},
+			},
+			{
+				test: {
+					name: "e2e",
+					include: ["test/e2e/**/*.test.ts"],
+					globalSetup: ["test/support/global-stack.ts"],
+					fileParallelism: false,
+					testTimeout: 300_000,
+					hookTimeout: 1_800_000,
+					sequence: { groupOrder: 1 },
+				},
+			},
+		],
+	},
+});
