@@ -5,7 +5,7 @@
  */
 if (Number.parseInt(process.versions.node, 10) < 18) {
 	process.stderr.write(
-		`Error: Node ${process.versions.node} is too old.\n  Do this: Install Node 18 or later (Debian 12, Ubuntu 24.04: apt-get install nodejs npm) and run this again.\n`,
+		`Error: Node ${process.versions.node} is too old.\nDo this: Install Node 18 or later (Debian 12, Ubuntu 24.04: apt-get install nodejs npm) and run this again.\n`,
 	);
 	process.exit(3);
 }
@@ -17,7 +17,7 @@ import("./lib/bootstrap.mjs").then(
 			process.exitCode = await runNode24(`${ROOT}/ops/main.ts`, process.argv.slice(2));
 		} catch (error) {
 			if (!(error instanceof BootstrapError)) throw error;
-			printProblem(error.problem);
+			printProblem(error.problem, { json: process.argv.includes("--json") });
 			process.exitCode = error.exitCode;
 		}
 	},

@@ -22,6 +22,9 @@ import { withFileLock } from "./file-lock.mjs";
 /** The checkout. */
 export const ROOT = fileURLToPath(new URL("../..", import.meta.url)).replace(/\/$/, "");
 
+/** @type {NodeJS.Signals[]} */
+const ENDING = ["SIGINT", "SIGTERM", "SIGHUP"];
+
 const NODE_MAJOR = 24;
 /** The first npm that reads lockfile version 3. */
 const NPM_MAJOR = 7;
@@ -29,12 +32,13 @@ const NPM_MAJOR = 7;
 /** What happened, why, and the one thing to do: the shape of `Problem` in errors.ts, which cannot be loaded yet. */
 export class BootstrapError extends Error {
 	name = "BootstrapError";
-	exitCode = 3;
 
-	/** @param {{ code: string, kind: "precondition", what: string, why?: string, fix: string }} problem */
+	/** @param {{ code: string, kind: "precondition" | "interrupted", what: string, why?: string, fix: string }} problem */
 	constructor(problem) {
 		super(problem.what);
 		this.problem = problem;
+		/** As in design section 5. */
+		this.exitCode = problem.kind === "interrupted" ? 130 : 3;
 	}
 }
 
@@ -70,21 +74,37 @@ export async function ensureDependencies({ root = ROOT, out = process.stderr } =
 			"Update it (npm install -g npm) and run this again.",
 		);
 	}
+	const abort = new AbortController();
+	const interrupt = () => abort.abort();
+	for (const signal of ENDING) process.on(signal, interrupt);
 	try {
 		return await withFileLock(
 			join(root, ".mlgate", "locks", "dependencies.lock"),
 			"installing the dependencies",
 			// Whoever held the lock before may have done the work.
-			() => !isInstalled(root) && install(root, out),
+			() => !isInstalled(root) && install(root, out, abort.signal),
 			{
+				signal: abort.signal,
 				onWait: (holder) =>
 					out.write(`Waiting for process ${holder.pid}, which is ${holder.what} since ${holder.since}.\n`),
 			},
 		);
 	} catch (error) {
+		if (abort.signal.aborted) throw interrupted();
 		if (error instanceof BootstrapError) throw error;
 		return failInstall(error.code ?? "", error.message, "");
+	} finally {
+		for (const signal of ENDING) process.off(signal, interrupt);
 	}
+}
+
+function interrupted() {
+	return new BootstrapError({
+		code: "INTERRUPTED",
+		kind: "interrupted",
+		what: "The installation of the dependencies was interrupted.",
+		fix: "Run the same command again.",
+	});
 }
 
 /**
@@ -132,11 +152,14 @@ export function runNode24(script, args, root = ROOT) {
 	});
 }
 
-/** Prints a failure the way every command does. */
-export function printProblem(problem, out = process.stderr) {
-	out.write(
-		`${[`Error: ${problem.what}`, problem.why && `  Why: ${problem.why}`, `  Do this: ${problem.fix}`].filter(Boolean).join("\n")}\n`,
-	);
+/**
+ * Prints a failure the way every command does; with `json` also as the one document on stdout.
+ * @param {{ code: string, what: string, why?: string, fix: string }} problem
+ */
+export function printProblem({ code, what, why, fix }, { json = false } = {}) {
+	const lines = [`Error: ${what}`, why && `Why: ${why}`, `Do this: ${fix}`];
+	process.stderr.write(`${lines.filter(Boolean).join("\n")}\n`);
+	if (json) process.stdout.write(`${JSON.stringify({ error: { code, what, why, fix } }, null, 2)}\n`);
 }
 
 /** npm keeps a record of what it installed; it is compared with the lockfile, and the folders must be there. */
@@ -183,14 +206,13 @@ function fits(names, name) {
  * Installs into a folder beside and swaps it in: npm empties node_modules first, and what it leaves behind when it is
  * killed is neither the old nor the new.
  */
-async function install(root, out) {
+async function install(root, out, signal) {
 	const work = join(root, ".mlgate", "install");
 	// The lock is ours: whatever lies there was left by a process that died.
 	const clean = () => rmSync(work, REMOVE);
 	clean();
 	mkdirSync(work, { recursive: true });
 	const stage = mkdtempSync(join(work, "npm-"));
-	process.once("exit", clean);
 	try {
 		for (const name of ["package.json", "package-lock.json", ".npmrc"]) {
 			if (existsSync(join(root, name))) copyFileSync(join(root, name), join(stage, name));
@@ -198,8 +220,9 @@ async function install(root, out) {
 		const total = platformPackages(readLock(join(root, "package-lock.json"))).length;
 		const log = openLog(root);
 		const progress = startProgress(out, "Installing the dependencies");
-		const { code, tail } = await npmCi(stage, log, total, progress);
+		const { code, tail } = await npmCi(stage, log, { total, progress, signal });
 		progress.end(code === 0);
+		signal.throwIfAborted();
 		if (code !== 0)
 			failInstall(
 				errorCode(tail),
@@ -209,7 +232,6 @@ async function install(root, out) {
 		swap(join(stage, "node_modules"), join(root, "node_modules"), join(work, "old"));
 		return true;
 	} finally {
-		process.off("exit", clean);
 		clean();
 	}
 }
@@ -246,7 +268,7 @@ const FAILED_ATTEMPT = /^npm http fetch GET (\S+) attempt \d+ failed with (\S+)/
 const GIVE_UP_MS = 10_000;
 
 /** @returns {Promise<{ code: number, tail: string[] }>} `tail`: npm's own error lines. */
-function npmCi(cwd, logFile, total, progress) {
+function npmCi(cwd, logFile, { total, progress, signal }) {
 	const log = createWriteStream(logFile);
 	const tail = [];
 	let answers = 0;
@@ -254,8 +276,9 @@ function npmCi(cwd, logFile, total, progress) {
 	const started = Date.now();
 	progress.detail("asking the package registry");
 	const child = spawn("npm", NPM_CI, { cwd, stdio: ["ignore", "pipe", "pipe"] });
-	const stop = () => child.kill("SIGTERM");
-	process.once("exit", stop);
+	// At SIGTERM it would first wait for every download that it has begun.
+	const stop = () => child.kill("SIGKILL");
+	signal.addEventListener("abort", stop);
 	eachLine(child.stdout, (line) => log.write(`${line}\n`));
 	eachLine(child.stderr, (line) => {
 		log.write(`${line}\n`);
@@ -272,7 +295,6 @@ function npmCi(cwd, logFile, total, progress) {
 	return new Promise((resolve, reject) => {
 		child.once("error", reject);
 		child.once("close", (code) => {
-			process.off("exit", stop);
 			log.end(() => resolve({ code: code ?? 1, tail }));
 		});
 	});

@@ -214,14 +214,16 @@ const CAUSES: readonly [RegExp, string][] = [
 	[/certificate|SSL/i, "Let SSL_CERT_FILE name a bundle with your company's CA and run this again."],
 ];
 
+/** How the programs inside a build say what is wrong. */
+const CAUSE = /^(E: |ERROR\b|npm error |fatal\b)|\berror\b|\bnot found\b/i;
+/** What the builders make of it: that a command failed, and which. */
+const VERDICT =
+	/returned a non-zero code|did not complete successfully|failed to solve|^npm error (A complete log|code|errno)/;
+
 export function buildFailed(image: string, output: string): OpsError {
-	const lines = output.split("\n").filter((line) => line.trim());
-	const said = lines.filter(
-		(line) =>
-			/^(#\d+ [\d.]+ )?(E: |ERROR|npm error|fatal|.*\berror\b)/i.test(line) &&
-			!/returned a non-zero code/.test(line),
-	);
-	const why = said.at(-1)?.trim() ?? lastLine(output);
+	// BuildKit numbers the steps and times the lines.
+	const lines = output.split("\n").map((line) => line.replace(/^#\d+ ([\d.]+ )?/, "").trim());
+	const why = lines.findLast((line) => CAUSE.test(line) && !VERDICT.test(line)) ?? lastLine(output);
 	const [, fix] = CAUSES.find(([pattern]) => pattern.test(why)) ?? [];
 	return new OpsError({
 		code: "IMAGE_BUILD_FAILED",

@@ -1,6 +1,7 @@
-/** Runs the programs of the toolchain: arguments as they are (no shell), output line by line, never a throw. */
+/** Runs the programs of the toolchain: arguments as they are (no shell), output line by line and without colours, never a throw. */
 import { spawn } from "node:child_process";
 import type { Readable } from "node:stream";
+import { stripVTControlCharacters } from "node:util";
 
 export interface Outcome {
 	/** Exit code; 127 if the program does not exist, 128 + n after signal n. */
@@ -54,8 +55,9 @@ export async function exec(command: readonly string[], options: ExecOptions = {}
 	for (const stream of ["stdout", "stderr"] as const) {
 		const lines = splitter(onLine);
 		child[stream]?.setEncoding("utf8").on("data", (chunk: string) => {
-			outcome[stream] = (outcome[stream] + chunk).slice(-KEPT_CHARS);
-			lines.push(chunk);
+			const text = stripVTControlCharacters(chunk);
+			outcome[stream] = (outcome[stream] + text).slice(-KEPT_CHARS);
+			lines.push(text);
 		});
 		child[stream]?.on("end", lines.end);
 	}

@@ -42,10 +42,10 @@ const SILENT_MS = 60_000;
  * @param {string} path The lock's file; its folder is made.
  * @param {string} what What the holder is doing, told to those who wait.
  * @param {() => Promise<T> | T} work
- * @param {{ onWait?: (holder: Holder) => void }} [options] `onWait` is called once, if there is anything to wait for.
+ * @param {{ onWait?: (holder: Holder) => void, signal?: AbortSignal }} [options] `onWait` is called once, if there is anything to wait for; `signal` ends the waiting with a throw.
  * @returns {Promise<T>}
  */
-export async function withFileLock(path, what, work, { onWait } = {}) {
+export async function withFileLock(path, what, work, { onWait, signal } = {}) {
 	mkdirSync(dirname(path), { recursive: true });
 	/** @type {Holder} */
 	const me = {
@@ -65,7 +65,7 @@ export async function withFileLock(path, what, work, { onWait } = {}) {
 			waited = true;
 			onWait?.(holder);
 		}
-		await sleep(POLL_MS);
+		await sleep(POLL_MS, undefined, { signal });
 	}
 	const heartbeat = setInterval(() => touch(path), HEARTBEAT_MS);
 	heartbeat.unref();

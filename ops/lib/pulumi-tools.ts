@@ -27,6 +27,7 @@ const DOWNLOADS = "https://get.pulumi.com/releases";
 /** `download` and `build` allow that way alone (`MLGATE_TOOLS`). */
 const WAYS = ["download", "build"] as const;
 type Way = (typeof WAYS)[number];
+const PARTICIPLE = { download: "downloaded", build: "built" } as const;
 
 /** Node's names for processors, as Go and Pulumi's archives call them. */
 const GO_ARCH: Record<string, string> = { x64: "amd64", arm64: "arm64" };
@@ -125,7 +126,8 @@ async function make(report: Report, step: Step, tool: Tool, entry: string, conse
 	const program = join(entry, tool.path);
 	mkdirSync(join(program, ".."), { recursive: true });
 	const reasons: string[] = [];
-	for (const way of allowedWays()) {
+	const ways = allowedWays();
+	for (const way of ways) {
 		try {
 			await GET[way](report, step, tool, program, consent);
 			step.detail("trying it out");
@@ -142,7 +144,7 @@ async function make(report: Report, step: Step, tool: Tool, entry: string, conse
 	throw new OpsError({
 		code: "PULUMI_UNAVAILABLE",
 		kind: "precondition",
-		what: `${tool.title} ${tool.version} could be neither downloaded nor built.`,
+		what: `${tool.title} ${tool.version} could not be ${ways.map((way) => PARTICIPLE[way]).join(" or ")}.`,
 		why: reasons.join("; "),
 		fix: "Check the network and run this again; MLGATE_PULUMI_DOWNLOADS may name a mirror of Pulumi's downloads.",
 	});
@@ -183,7 +185,8 @@ const GET: Record<
 async function unpack(archive: string, program: string): Promise<void> {
 	const list = await exec(["tar", "--list", "--file", archive]);
 	const member = list.stdout.split("\n").find((path) => path.split("/").at(-1) === basename(program));
-	if (list.code !== 0 || !member) throw new Error(`${archive} does not hold it: ${lastLine(list.stderr)}`);
+	if (list.code !== 0 || !member)
+		throw new Error(`the archive is damaged or has no ${basename(program)} in it`);
 	const folder = dirname(archive);
 	const { code, stderr } = await exec([
 		"tar",
@@ -195,7 +198,7 @@ async function unpack(archive: string, program: string): Promise<void> {
 		folder,
 		member,
 	]);
-	if (code !== 0) throw new Error(`${archive}: ${lastLine(stderr)}`);
+	if (code !== 0) throw new Error(`the archive cannot be unpacked: ${lastLine(stderr)}`);
 	renameSync(join(folder, member), program);
 }
 
