@@ -11,8 +11,6 @@ import { list } from "./text.ts";
 /** A cold MLflow on a slow disk takes a minute; Postgres may first have to recover from a crash. */
 const DEADLINE_MS = 300_000;
 const PAUSE_MS = 1_000;
-/** How long a part may be in a state that it hardly gets out of by itself. */
-const HOPELESS_MS = 30_000;
 const LOG_LINES = 20;
 
 export interface Waiting {
@@ -29,25 +27,34 @@ export async function awaitHealth(
 	identity: Identity,
 	{ report, interrupted, deadlineMs = DEADLINE_MS }: Waiting,
 ): Promise<Health> {
-	const outcome = await report.step("Making sure that every part answers", async ({ detail }) => {
+	return report.step("Making sure that every part answers", async ({ detail }) => {
 		const begun = Date.now();
-		let hopelessSince: number | undefined;
-		let said = "";
+		const since: Partial<Record<Trouble, number>> = {};
 		for (;;) {
 			const health = await examine(identity);
-			const stuck = health.parts.some(isStuck);
-			hopelessSince = stuck ? (hopelessSince ?? Date.now()) : undefined;
-			const over = Date.now() - begun > deadlineMs;
-			const hopeless = hopelessSince !== undefined && Date.now() - hopelessSince > HOPELESS_MS;
-			if (health.verdict === "healthy" || over || hopeless) return health;
-			const waits = waitsFor(health);
-			if (waits !== said) detail(waits);
-			said = waits;
+			if (health.verdict === "healthy") return health;
+			const now = Date.now();
+			for (const trouble of TROUBLES) {
+				since[trouble] = isIn(trouble, health) ? (since[trouble] ?? now) : undefined;
+			}
+			const lasted = (trouble: Trouble) => now - (since[trouble] ?? now);
+			const hopeless = TROUBLES.some((trouble) => lasted(trouble) > PATIENCE_MS[trouble]);
+			// Thrown within the step, so that it is seen to have failed.
+			if (hopeless || now - begun > deadlineMs) throw await notHealthy(identity, health, report);
+			detail(waitsFor(health));
 			await sleep(PAUSE_MS, interrupted);
 		}
 	});
-	if (outcome.verdict === "healthy") return outcome;
-	throw await notHealthy(identity, outcome, report);
+}
+
+/** States that a stack hardly gets out of by itself: a part that ends or fails, or all is well but nobody answers. */
+const TROUBLES = ["part", "answer"] as const;
+type Trouble = (typeof TROUBLES)[number];
+const PATIENCE_MS: Record<Trouble, number> = { part: 30_000, answer: 60_000 };
+
+function isIn(trouble: Trouble, { parts }: Health): boolean {
+	if (trouble === "part") return parts.some(isStuck);
+	return parts.every(({ state, health }) => state === "running" && health === "healthy");
 }
 
 /** Running parts get there or not; these need help. */

@@ -125,6 +125,21 @@ export async function containersOf(name: string): Promise<Container[]> {
 	);
 }
 
+/** Names of our images by id: containers are made from ids. */
+export async function imageNames(): Promise<Map<string, string>> {
+	const format = "{{.ID}} {{.Repository}}:{{.Tag}}";
+	const listing = await docker([
+		"image",
+		"ls",
+		"--no-trunc",
+		"--filter",
+		"reference=mlgate-*",
+		"--format",
+		format,
+	]);
+	return new Map(listing.split("\n").map((line) => line.split(" ") as [string, string]));
+}
+
 export const partOf = (container: Container) => container.Config.Labels[LABEL.part];
 
 /** The container of a part; if a failed replacement left two, the younger one. */

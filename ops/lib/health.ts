@@ -4,7 +4,7 @@
  */
 import { request } from "undici";
 import { PARTS, type Part, PORT } from "../../infra/contract.ts";
-import { type Container, containersOf, dataVolumesOf, partOf } from "./docker.ts";
+import { type Container, containersOf, dataVolumesOf, imageNames, partOf } from "./docker.ts";
 import { type Check, control } from "./door.ts";
 import { OpsError } from "./errors.ts";
 import type { Identity } from "./identity.ts";
@@ -48,9 +48,13 @@ const START: string = "npm start";
 
 /** A look at everything. @throws OpsError ENGINE_UNREACHABLE if Docker does not answer. */
 export async function examine({ name, port, url }: Identity): Promise<Health> {
-	const [containers, volumes] = await Promise.all([containersOf(name), dataVolumesOf(name)]);
+	const [containers, volumes, images] = await Promise.all([
+		containersOf(name),
+		dataVolumesOf(name),
+		imageNames(),
+	]);
 	const found = PARTS.map((part) => ({ part, container: containers.find((one) => partOf(one) === part) }));
-	const parts = found.map(({ part, container }) => partHealth(part, container));
+	const parts = found.map(({ part, container }) => partHealth(part, container, images));
 	const dataVolumes = volumes.map((volume) => volume.Name).sort();
 	const keeper = containers.find(isKeeper);
 	const door = found.find(({ part }) => part === "door")?.container;
@@ -75,7 +79,11 @@ export async function examine({ name, port, url }: Identity): Promise<Health> {
 	};
 }
 
-function partHealth(part: Part, container: Container | undefined): PartHealth {
+function partHealth(
+	part: Part,
+	container: Container | undefined,
+	images: ReadonlyMap<string, string>,
+): PartHealth {
 	if (!container) return { part, state: "absent", health: "none", restarts: 0 };
 	const { Status, Health, StartedAt, FinishedAt } = container.State;
 	return {
@@ -83,7 +91,7 @@ function partHealth(part: Part, container: Container | undefined): PartHealth {
 		state: Status,
 		health: Health?.Status ?? "none",
 		since: Status === "running" || Status === "paused" ? StartedAt : FinishedAt,
-		image: container.Config.Image,
+		image: images.get(container.Config.Image) ?? container.Config.Image,
 		restarts: container.RestartCount,
 	};
 }

@@ -52,9 +52,15 @@ export interface ReportOptions {
 }
 
 /** The real thing: to the person on `stream`, and everything to the log. */
-export function createReport({ stream, log, heartbeatMs }: ReportOptions): Report {
-	// A dumb terminal cannot draw over a line.
-	const spins = stream.isTTY === true && process.env.TERM !== "dumb";
+export function createReport({ stream, log: write, heartbeatMs }: ReportOptions): Report {
+	// A dumb terminal cannot draw over a line, and in one without a width (`docker exec -t`, `script`) ora never ends.
+	const spins = stream.isTTY === true && stream.columns > 0 && process.env.TERM !== "dumb";
+	let last = "";
+	/** What is both a detail and a line for the log comes twice. */
+	const log = (text: string) => {
+		if (text !== last) write(text);
+		last = text;
+	};
 	const face = spins ? spinner(stream) : plainLines(stream);
 	const pulse = spins ? 1000 : (heartbeatMs ?? HEARTBEAT_MS);
 

@@ -16,6 +16,8 @@ import { duration, firstLine, forStack } from "./text.ts";
 const GRACE_MS = 180_000;
 /** One Ctrl-C can arrive several times (terminal, npm, our own launcher); a second one comes later than this. */
 const ECHO_MS = 1_000;
+/** Children that a terminal's Ctrl-C has reached are on their way out after this long. */
+const UNTOLD_MS = 10_000;
 /** After a second one the children may still end for this long. */
 const LAST_GRACE_MS = 5_000;
 
@@ -214,7 +216,10 @@ function watchSignals(report: Report, graceMs: number) {
 		const byTerminal = signal === "SIGINT" && inForeground();
 		if (first === 0) {
 			first = performance.now();
-			if (!byTerminal) for (const pid of groupDescendants()) tell(pid, "SIGINT");
+			const tellAll = () => groupDescendants().forEach((pid) => void tell(pid, "SIGINT"));
+			// It looks the same if somebody sent the signal to this process alone: whoever goes on then is told later.
+			if (byTerminal) setTimeout(tellAll, UNTOLD_MS).unref();
+			else tellAll();
 			report.note("Stopping: letting what has begun come to its end. Once more to leave at once.");
 			controller.abort(new Error(signal));
 			later(graceMs);

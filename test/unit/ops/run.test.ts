@@ -247,8 +247,8 @@ describe("the real command line", () => {
 		const { stdout } = await begin(MAIN, ["--help"]).ended;
 		const names = [...stdout.matchAll(/^ {2}(\w+) \[options\]/gm)].map(([, name]) => name as string);
 		expect(names.length).toBeGreaterThan(9);
-		for (const name of names) {
-			const help = await begin(MAIN, [name, "--help"]).ended;
+		const helps = await Promise.all(names.map((name) => begin(MAIN, [name, "--help"]).ended));
+		for (const help of helps) {
 			for (const option of ["--json", "--stack <name>", "--yes"]) expect(help.stdout).toContain(option);
 		}
 	}, 60_000);

@@ -28,6 +28,8 @@ export function begin(program: string, args: readonly string[], env: Record<stri
 	const child = spawn(process.execPath, [program, ...args], {
 		env: { ...process.env, ...env },
 		stdio: ["ignore", "pipe", "pipe"],
+		// Away from the terminal that the tests may run in: a signal to this process is no Ctrl-C there.
+		detached: true,
 	});
 	const out = { stdout: "", stderr: "" };
 	child.stdout.on("data", (data) => {
