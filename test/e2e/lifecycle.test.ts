@@ -48,12 +48,11 @@ async function containers(): Promise<string> {
 }
 
 describe("a stack's life", () => {
-	test("a second up changes nothing and returns within 15 seconds", async () => {
+	test("a second up changes nothing and says so", async () => {
 		const before = await containers();
 		const up = await mustRun(["up", "--yes"]);
 		expect(await containers()).toBe(before);
 		expect(up.stdout + up.stderr).toMatch(/nothing to change|unchanged/i);
-		expect(up.seconds).toBeLessThan(15);
 	});
 
 	test.each(["door", "mlflow", "minio", "postgres"])(

@@ -304,6 +304,7 @@ describe("the door's own routes", () => {
 				{ name: "postgres", ok: true },
 				{ name: "mlflow", ok: true },
 				{ name: "tracking database", ok: true },
+				{ name: "object store", ok: true },
 			],
 		});
 		it.upstream.answer = (req, res) => {
