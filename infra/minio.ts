@@ -20,7 +20,7 @@ export class Minio extends Service {
 			stackName: args.stackName,
 			part: "minio",
 			memory: args.memory,
-			env: { MINIO_MEMORY_MB: String(args.memory) },
+			env: {},
 			networks: [{ network: args.network, aliases: [ALIAS.minio] }],
 			volumes: [{ volume: args.data, path: PATH.data.minio }],
 			tmpfs: { "/run/minio": 1, "/tmp": 64 },
