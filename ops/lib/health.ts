@@ -89,7 +89,8 @@ function partHealth(
 	return {
 		part,
 		state: Status,
-		health: Health?.Status ?? "none",
+		// Docker keeps the last verdict of a container that has ended.
+		health: (Status === "running" && Health?.Status) || "none",
 		since: Status === "running" || Status === "paused" ? StartedAt : FinishedAt,
 		image: images.get(container.Config.Image) ?? container.Config.Image,
 		restarts: container.RestartCount,
@@ -125,7 +126,7 @@ function troubleOf(part: Part, container: Container | undefined): Finding | unde
 		default:
 			return {
 				part,
-				what: `${part} is stopped since ${age(FinishedAt)} (${ending(ExitCode, OOMKilled)}).`,
+				what: `${part} stopped ${age(FinishedAt)} ago (${ending(ExitCode, OOMKilled)}).`,
 				fix: OOMKilled ? moreMemory(part) : START,
 			};
 	}
