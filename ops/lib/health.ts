@@ -44,7 +44,8 @@ export interface Health {
 	findings: Finding[];
 }
 
-const START: string = "npm start";
+/** What mends a part that does not run. */
+export const START: string = "npm start";
 
 /** A look at everything. @throws OpsError ENGINE_UNREACHABLE if Docker does not answer. */
 export async function examine({ name, port, url }: Identity): Promise<Health> {
