@@ -74,7 +74,7 @@ async function bringUp(context: Context, stack: StackHandle, identity: Identity)
 	} catch (error) {
 		if (!(error instanceof OpsError && error.problem.code === "PART_UNHEALTHY")) throw error;
 		// We know better than Pulumi which part it is and what it says.
-		throw await notHealthy(identity, await examine(identity), context.report);
+		throw await notHealthy(identity, await examine(identity), context.report, { started: true });
 	} finally {
 		await ensureKeeper(identity.name);
 	}

@@ -2,7 +2,7 @@
 import type { Part } from "../../infra/contract.ts";
 import { containerOf, lastLines } from "./docker.ts";
 import { OpsError } from "./errors.ts";
-import { examine, type Health, type PartHealth } from "./health.ts";
+import { examine, type Health, type PartHealth, START, type Verdict } from "./health.ts";
 import type { Identity } from "./identity.ts";
 import type { Report } from "./report.ts";
 import { sleep } from "./sleep.ts";
@@ -40,7 +40,8 @@ export async function awaitHealth(
 			const lasted = (trouble: Trouble) => now - (since[trouble] ?? now);
 			const hopeless = TROUBLES.some((trouble) => lasted(trouble) > PATIENCE_MS[trouble]);
 			// Thrown within the step, so that it is seen to have failed.
-			if (hopeless || now - begun > deadlineMs) throw await notHealthy(identity, health, report);
+			if (hopeless || now - begun > deadlineMs)
+				throw await notHealthy(identity, health, report, { started: true });
 			detail(waitsFor(health));
 			await sleep(PAUSE_MS, interrupted);
 		}
@@ -67,19 +68,44 @@ function waitsFor({ parts, findings }: Health): string {
 	return `waiting: ${findings[0]?.what ?? ""}`;
 }
 
-/** The error for a stack that is not healthy; shows the last lines of the part that it is about. */
-export async function notHealthy(identity: Identity, health: Health, report: Report): Promise<OpsError> {
-	const [first] = health.findings;
-	if (first?.part) await showLastLines(identity.name, first.part, report);
-	const others = health.findings.slice(1).map(({ what }) => what);
-	return new OpsError({
+/** What a stack is that does not run at all: nothing of it is broken. */
+const AT_REST: Partial<Record<Verdict, string>> = {
+	stopped: "is stopped",
+	absent: "has not been brought up",
+};
+
+/**
+ * The error for a stack that is not healthy; shows the last lines of the part that it is about.
+ * @param started `up` has just done its part: to run it again is no advice.
+ */
+export async function notHealthy(
+	{ name }: Identity,
+	health: Health,
+	report: Report,
+	{ started = false } = {},
+): Promise<OpsError> {
+	const rest = AT_REST[health.verdict];
+	if (rest && !started) return problem(`${name} ${rest}.`, [], START);
+	const [first, ...others] = health.findings;
+	if (!first) return problem(`${name} is ${health.verdict}.`, [], "npx mlgate status");
+	if (first.part) await showLastLines(name, first.part, report);
+	const look = ["npx mlgate logs", first.part, "--tail 50"].filter(Boolean).join(" ");
+	const fix = started && first.fix === START ? look : first.fix;
+	return problem(
+		first.what,
+		others.map(({ what }) => what),
+		fix,
+	);
+}
+
+const problem = (what: string, others: readonly string[], fix: string): OpsError =>
+	new OpsError({
 		code: "NOT_HEALTHY",
 		kind: "unhealthy",
-		what: first?.what ?? `The stack ${identity.name} is ${health.verdict}.`,
+		what,
 		...(others.length > 0 ? { why: `Also: ${others.join(" ")}` } : {}),
-		fix: first?.fix ?? "npx mlgate status",
+		fix,
 	});
-}
 
 async function showLastLines(name: string, part: Part, report: Report): Promise<void> {
 	const container = await containerOf(name, part);

@@ -44,7 +44,8 @@ export interface Health {
 	findings: Finding[];
 }
 
-const START: string = "npm start";
+/** What mends a part that does not run. */
+export const START: string = "npm start";
 
 /** A look at everything. @throws OpsError ENGINE_UNREACHABLE if Docker does not answer. */
 export async function examine({ name, port, url }: Identity): Promise<Health> {
@@ -89,7 +90,8 @@ function partHealth(
 	return {
 		part,
 		state: Status,
-		health: Health?.Status ?? "none",
+		// Docker keeps the last verdict of a container that has ended.
+		health: (Status === "running" && Health?.Status) || "none",
 		since: Status === "running" || Status === "paused" ? StartedAt : FinishedAt,
 		image: images.get(container.Config.Image) ?? container.Config.Image,
 		restarts: container.RestartCount,
@@ -125,7 +127,7 @@ function troubleOf(part: Part, container: Container | undefined): Finding | unde
 		default:
 			return {
 				part,
-				what: `${part} is stopped since ${age(FinishedAt)} (${ending(ExitCode, OOMKilled)}).`,
+				what: `${part} stopped ${age(FinishedAt)} ago (${ending(ExitCode, OOMKilled)}).`,
 				fix: OOMKilled ? moreMemory(part) : START,
 			};
 	}

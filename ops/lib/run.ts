@@ -16,6 +16,9 @@ import { duration, firstLine, forStack } from "./text.ts";
 const GRACE_MS = 180_000;
 /** One Ctrl-C can arrive several times (terminal, npm, our own launcher); a second one comes later than this. */
 const ECHO_MS = 1_000;
+/** Who ends within this time need not be told that it takes a while. */
+const SOON_MS = 300;
+const STOPPING = "Stopping: letting what has begun come to its end. Once more to leave at once.";
 /** Children that a terminal's Ctrl-C has reached are on their way out after this long. */
 const UNTOLD_MS = 10_000;
 /** After a second one the children may still end for this long. */
@@ -200,6 +203,7 @@ function watchSignals(report: Report, graceMs: number) {
 	const controller = new AbortController();
 	let first = 0;
 	let insisted = false;
+	let slow: NodeJS.Timeout | undefined;
 	let leave: (error: Error) => void = () => {};
 	const outOfPatience = new Promise<never>((_, reject) => {
 		leave = reject;
@@ -220,7 +224,7 @@ function watchSignals(report: Report, graceMs: number) {
 			// It looks the same if somebody sent the signal to this process alone: whoever goes on then is told later.
 			if (byTerminal) setTimeout(tellAll, UNTOLD_MS).unref();
 			else tellAll();
-			report.note("Stopping: letting what has begun come to its end. Once more to leave at once.");
+			slow = setTimeout(() => report.note(STOPPING), SOON_MS).unref();
 			controller.abort(new Error(signal));
 			later(graceMs);
 		} else if (!insisted && performance.now() - first > ECHO_MS) {
@@ -238,6 +242,7 @@ function watchSignals(report: Report, graceMs: number) {
 		abort: () => controller.abort(),
 		stop() {
 			for (const signal of watched) process.off(signal, onSignal);
+			clearTimeout(slow);
 		},
 	};
 }
