@@ -249,7 +249,7 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
-def until(condition: Callable[[], object], seconds: float = 20, every: float = 0.05) -> object:
+def until(condition: Callable[[], object], seconds: float = 60, every: float = 0.05) -> object:
     """What `condition` returns once it is truthy. Raises AssertionError when the time is over."""
     end = time.monotonic() + seconds
     while True:
@@ -283,7 +283,11 @@ class Service:
         )
         self.log: list[str] = []
         threading.Thread(target=lambda: self.log.extend(self.process.stderr), daemon=True).start()
-        until(self._alive)
+        try:
+            until(self._alive, 60)
+        except AssertionError:
+            self.stop()
+            raise
 
     def _alive(self) -> bool:
         if self.process.poll() is not None:
@@ -317,7 +321,7 @@ class Service:
     def model(self) -> dict:
         return self.get("/model")[1]
 
-    def serves(self, version: str, seconds: float = 20) -> dict:
+    def serves(self, version: str, seconds: float = 60) -> dict:
         return until(lambda: (state := self.model())["version"] == version and state, seconds)
 
     def scouts(self) -> list[int]:
