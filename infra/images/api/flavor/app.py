@@ -22,9 +22,9 @@ from flavor.follower import Follower, describe
 from flavor.metrics import RequestMetrics, make_registry
 from flavor.model import Model
 from flavor.settings import Settings
+from flavor.word2vec import LONGEST_NAME
 
 MOST_NEIGHBOURS = 100
-LONGEST_INGREDIENT = 64
 
 #: Each answer of /similar works on some bytes per ingredient; this bounds how many do at a time.
 _ANSWERS_AT_ONCE = 8
@@ -174,7 +174,7 @@ def create_app(settings: Settings, follower: Follower) -> FastAPI:
     )
     def similar(
         ingredient: Annotated[
-            str, Query(min_length=1, max_length=LONGEST_INGREDIENT, description="Name of an ingredient.")
+            str, Query(min_length=1, max_length=LONGEST_NAME, description="Name of an ingredient.")
         ],
         k: Annotated[int, Query(ge=1, le=MOST_NEIGHBOURS, description="How many neighbours, 1 to 100; 10 if not given.")] = 10,
     ) -> Similar:

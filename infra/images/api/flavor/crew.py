@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import TextIO
 
 from flavor.model import Model
-from flavor.scout import MATRIX, NAMES
 from flavor.settings import AUTH_NAME, MEBIBYTE, Settings
 from flavor.version import Refused, Unavailable, Version
 
@@ -56,7 +55,7 @@ class Crew:
             summary = self._fetch(version, folder)
             # The files are mapped into memory, not copied: removing their names frees nothing that is in use, and
             # the space goes when the model does.
-            return Model.open(version, folder / MATRIX, folder / NAMES, summary)
+            return Model.open(version, folder, summary)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
             self._end()

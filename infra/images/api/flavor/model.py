@@ -1,25 +1,32 @@
 """One version in memory, ready to answer. Immutable: whoever holds it is not touched by a promotion.
 
-Its memory is the matrix (a file that exists under no name any more, mapped; in a container it lies in the tmpfs) and
-the names. Both go when the last reference does: the server holds one model, a second one only while it changes over.
+Its memory is what the scout wrote: files that exist under no name any more, mapped (in a container they lie in the
+tmpfs). They go when the last reference does: the server holds one model, a second one only while it changes over. No
+Python object is made for each word, because hundreds of thousands of those leave holes in the memory of a process that
+lives for months.
 """
 
 from __future__ import annotations
 
 import difflib
+import mmap
 import time
 import unicodedata
+from bisect import bisect_left
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from flavor.version import Refused, Version
+from flavor.word2vec import MATRIX, NAMES, ORDER
 
 #: The golden answers were calculated in float64, ours are in float32.
 _GOLDEN_TOLERANCE = 1e-4
-#: Spellings are compared with the most frequent words only: comparing costs microseconds each.
-_SPELLINGS = 5000
+#: Spellings are compared with the most frequent words only, and long ones not at all: the time grows with the product
+#: of the lengths, and other requests wait (at worst a tenth of a second).
+_SPELLINGS = 2000
+_LONGEST_SPELLING = 24
 
 
 @dataclass(frozen=True)
@@ -33,49 +40,62 @@ class Neighbour:
 class Model:
     """Made by `Model.open`."""
 
-    def __init__(self, version: Version, names: list[bytes], matrix: np.ndarray) -> None:
+    def __init__(self, version: Version, matrix: np.ndarray, names: bytes | mmap.mmap, order: np.ndarray) -> None:
+        """`matrix`, `names` and `order` as word2vec.convert writes them."""
         self.version = version
         self.loaded_at = time.time()
         self.dimensions = int(matrix.shape[1])
-        # UTF-8 bytes: a text with one character outside of the basic plane takes four bytes for each character.
-        self._names = names
-        self._rows = {name: row for row, name in enumerate(names)}
         self._matrix = matrix
+        self._names = names
+        self._order = order
+        newlines = np.flatnonzero(np.frombuffer(names, dtype=np.uint8) == ord("\n"))
+        #: Row r has its name at [borders[r] + 1, borders[r + 1]).
+        self._borders = np.concatenate(([-1], newlines, [len(names)]))
 
     def __len__(self) -> int:
-        return len(self._names)
+        return len(self._borders) - 1
 
     @classmethod
-    def open(cls, version: Version, matrix: Path, names: Path, summary: dict) -> Model:
+    def open(cls, version: Version, folder: Path, summary: dict) -> Model:
         """Opens what the scout wrote and repeats its golden queries the way requests are answered.
 
         Raises `Refused` if anything differs from what the scout said.
         """
         try:
-            vectors = np.load(matrix, mmap_mode="r", allow_pickle=False)
-            words = names.read_bytes().split(b"\n")
+            matrix = np.load(folder / MATRIX, mmap_mode="r", allow_pickle=False)
+            order = np.load(folder / ORDER, mmap_mode="r", allow_pickle=False)
+            with (folder / NAMES).open("rb") as file:
+                names = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         except (OSError, EOFError, ValueError) as error:
             raise Refused(f"what the check wrote cannot be read: {error}") from None
-        if vectors.dtype != np.dtype("<f4") or vectors.shape != (summary["words"], summary["dimensions"]):
+        words = summary["words"]
+        if matrix.dtype != np.dtype("<f4") or matrix.shape != (words, summary["dimensions"]):
             raise Refused("what the check wrote is not the matrix that it announced")
-        model = cls(version, words, vectors)
-        if len(model._rows) != summary["words"]:
+        model = cls(version, matrix, names, order)
+        if len(model) != words or order.dtype != np.dtype("<i4") or order.shape != (words,):
             raise Refused("what the check wrote are not the names that it announced")
         for row, expected in summary["golden"]:
+            name = model.name(row)
+            if model.find(name) != row:
+                raise Refused(f"the golden query for {name} does not find it")
             found = [neighbour.score for neighbour in model.neighbours(row, len(expected))]
             if not np.allclose(found, expected, rtol=0, atol=_GOLDEN_TOLERANCE):
-                raise Refused(f"the golden query for {model.name(row)} answers {found} instead of {list(expected)}")
+                raise Refused(f"the golden query for {name} answers {found} instead of {list(expected)}")
         return model
 
+    def _bytes(self, row: int) -> bytes:
+        return self._names[self._borders[row] + 1 : self._borders[row + 1]]
+
     def name(self, row: int) -> str:
-        return self._names[row].decode("utf-8")
+        return self._bytes(row).decode("utf-8")
 
     def find(self, ingredient: str) -> int | None:
         """Row of the ingredient; blanks around it and its Unicode form do not matter."""
         for spelling in (ingredient, unicodedata.normalize("NFC", ingredient.strip())):
-            row = self._rows.get(spelling.encode("utf-8", "replace"))
-            if row is not None:
-                return row
+            wanted = spelling.encode("utf-8", "replace")
+            at = bisect_left(self._order, wanted, key=self._bytes)
+            if at < len(self) and self._bytes(self._order[at]) == wanted:
+                return int(self._order[at])
         return None
 
     def neighbours(self, row: int, k: int) -> list[Neighbour]:
@@ -91,7 +111,10 @@ class Model:
     def nearest_spellings(self, ingredient: str, count: int = 5) -> list[str]:
         """Known ingredients that contain the text or are contained in it, then those that are written alike."""
         text = unicodedata.normalize("NFC", ingredient.strip())
-        known = [name.decode("utf-8") for name in self._names[:_SPELLINGS]]
-        within = [name for name in known if name in text or text in name] if text else []
+        if not 0 < len(text) <= _LONGEST_SPELLING:
+            return []
+        known = [self.name(row) for row in range(min(_SPELLINGS, len(self)))]
+        known = [name for name in known if len(name) <= _LONGEST_SPELLING]
+        within = [name for name in known if name in text or text in name]
         alike = difflib.get_close_matches(text, known, n=count, cutoff=0.5)
         return list(dict.fromkeys(within[:count] + alike))[:count]

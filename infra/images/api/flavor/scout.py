@@ -7,7 +7,7 @@ It reads one JSON request a line from its standard input and writes JSON answers
                                                      {"loaded": <summary>}, {"refused": "<why>"} or {"unavailable": "<why>"}
 
 After a load it ends: the next artifact meets a fresh process. It also ends when its standard input does, that is with
-the server. A load leaves two files in `folder`: MATRIX and NAMES (see word2vec.convert).
+the server. A load leaves in `folder` what word2vec.convert writes.
 """
 
 from __future__ import annotations
@@ -20,9 +20,6 @@ from dataclasses import asdict
 from pathlib import Path
 
 from flavor.settings import MEBIBYTE, Settings, read_settings
-
-MATRIX = "matrix.npy"
-NAMES = "names.txt"
 
 #: Address space of the interpreter with MLflow and numpy loaded is 350 MiB, most of it never touched.
 _ADDRESS_SPACE = 640 * MEBIBYTE
@@ -80,7 +77,7 @@ def main() -> None:
                 client, settings.tracking_uri, settings.model, request["version"], folder, settings.artifact_bytes
             )
             answer(phase="check")
-            summary = convert(path, folder / MATRIX, folder / NAMES, settings.artifact_bytes, settings.golden)
+            summary = convert(path, folder, settings.artifact_bytes, settings.golden)
             answer(loaded=asdict(summary))
         except (Refused, BadArtifact) as error:
             answer(refused=str(error))

@@ -19,12 +19,17 @@ from typing import BinaryIO
 import numpy as np
 
 FEWEST_WORDS = 3
-#: Bounds what the names of one model cost in memory beyond the bytes of the artifact (about 150 bytes each).
+#: Bounds the time and the memory that a check takes for the names (about 150 bytes each beyond those of the artifact).
 MOST_WORDS = 200_000
 FEWEST_DIMENSIONS = 2
 MOST_DIMENSIONS = 4096
 LONGEST_NAME = 256  # bytes of UTF-8
 GOLDEN_NEIGHBOURS = 5
+
+#: What `convert` writes.
+MATRIX = "matrix.npy"
+NAMES = "names.txt"
+ORDER = "order.npy"
 
 _FLOAT = np.dtype("<f4")
 _LONGEST_HEADER = 32
@@ -50,12 +55,13 @@ class Summary:
     golden: tuple[tuple[int, tuple[float, ...]], ...]
 
 
-def convert(source: Path, matrix: Path, names: Path, largest: int, golden: Sequence[str] = ()) -> Summary:
-    """Reads `source` (at most `largest` bytes) and writes two files, rows in the order of the artifact.
+def convert(source: Path, target: Path, largest: int, golden: Sequence[str] = ()) -> Summary:
+    """Reads `source` (at most `largest` bytes) and writes three files into the folder `target`, rows in the order of
+    the artifact: MATRIX, float32 unit vectors, (words, dimensions), C order; NAMES, the UTF-8 names joined by newlines;
+    ORDER, int32, the rows in the order of their names as bytes.
 
-    `matrix` becomes a .npy of float32 unit vectors, (words, dimensions), C order; `names` the UTF-8 names joined by
-    newlines. `golden` are ingredients that must be there and must tell their neighbours apart; without any it is the
-    first word, which is the most frequent one. Needs little memory beside the names: vectors pass through in pieces.
+    `golden` are ingredients that must be there and must tell their neighbours apart; without any it is the first word,
+    which is the most frequent one. Needs little memory beside the names: vectors pass through in pieces.
 
     Raises `BadArtifact`.
     """
@@ -68,10 +74,12 @@ def convert(source: Path, matrix: Path, names: Path, largest: int, golden: Seque
         count, dimensions, start = _header(data, size)
         rows, offsets = _names(data, start, count, dimensions)
         golden_rows = [_golden_row(rows, name) for name in golden] or [0]
-        with matrix.open("wb") as out:
-            cosines = _vectors(data, out, list(rows), offsets, dimensions, golden_rows)
-    names.write_bytes(b"\n".join(rows))
-    return Summary(count, dimensions, tuple(_golden_answers(list(rows), golden_rows, cosines)))
+        names = list(rows)
+        with (target / MATRIX).open("wb") as out:
+            cosines = _vectors(data, out, names, offsets, dimensions, golden_rows)
+    (target / NAMES).write_bytes(b"\n".join(names))
+    np.save(target / ORDER, np.array(sorted(range(count), key=names.__getitem__), dtype="<i4"))
+    return Summary(count, dimensions, tuple(_golden_answers(names, golden_rows, cosines)))
 
 
 def _header(data: mmap.mmap, size: int) -> tuple[int, int, int]:

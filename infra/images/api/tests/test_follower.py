@@ -35,7 +35,8 @@ class Scouts:
             raise self.outcome[found.version]
         values = vectors(int(found.version))
         units = values / np.linalg.norm(values, axis=1, keepdims=True)
-        return Model(found, [name.encode() for name in NAMES], units)
+        names = [name.encode() for name in NAMES]
+        return Model(found, units, b"\n".join(names), np.argsort(np.array(names, dtype=object)).astype("<i4"))
 
     def stop(self) -> None:
         pass

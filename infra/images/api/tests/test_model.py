@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from flavor import word2vec
 from flavor.model import Model
 from flavor.version import Refused, Version
 from flavor.word2vec import convert
@@ -20,12 +21,12 @@ class Opens(unittest.TestCase):
         folder = tempfile.TemporaryDirectory()
         self.addCleanup(folder.cleanup)
         self.folder = Path(folder.name)
-        self.matrix, self.names = self.folder / "m.npy", self.folder / "n.txt"
+        self.matrix, self.names = self.folder / word2vec.MATRIX, self.folder / word2vec.NAMES
 
     def open(self, values: np.ndarray, names=NAMES, **changes) -> Model:
         (self.folder / "in.bin").write_bytes(artifact(values, names))
-        summary = asdict(convert(self.folder / "in.bin", self.matrix, self.names, 1 << 20))
-        return Model.open(VERSION, self.matrix, self.names, summary | changes)
+        summary = asdict(convert(self.folder / "in.bin", self.folder, 1 << 20))
+        return Model.open(VERSION, self.folder, summary | changes)
 
     def test_answers_by_the_cosine_best_first_and_without_itself(self) -> None:
         values = vectors(2)
@@ -53,6 +54,13 @@ class Opens(unittest.TestCase):
         self.assertLessEqual(max(scores), 1.0)
         self.assertGreaterEqual(min(scores), -1.0)
 
+    def test_finds_every_name_and_no_other(self) -> None:
+        model = self.open(vectors(2))
+        self.assertEqual([model.find(name) for name in NAMES], list(range(8)))
+        self.assertEqual([model.name(row) for row in range(8)], list(NAMES))
+        for unknown in ("a", "盐盐", "\U0001f600", "盐\n糖", "\n", "鸡"):
+            self.assertIsNone(model.find(unknown))
+
     def test_finds_names_whatever_their_unicode_form(self) -> None:
         model = self.open(vectors(2), ("cr\u00e8me", *NAMES[1:]))
         for spelling in ("crème", "cre\u0300me", "  cr\u00e8me "):
@@ -65,12 +73,13 @@ class Opens(unittest.TestCase):
         self.assertEqual(model.nearest_spellings("盐")[:2], ["食盐", "海盐"])
         self.assertEqual(model.nearest_spellings("tomatoe")[:2], ["tomato", "potato"])
         self.assertEqual(model.nearest_spellings("   "), [])
+        self.assertEqual(model.nearest_spellings("tomato" * 5), [])
 
     def test_outlives_the_files_it_was_opened_from(self) -> None:
         model = self.open(vectors(2))
         before = model.neighbours(0, 3)
-        self.matrix.unlink()
-        self.names.unlink()
+        for file in self.folder.iterdir():
+            file.unlink()
         self.assertEqual(model.neighbours(0, 3), before)
 
     def test_refuses_a_matrix_of_another_shape_or_kind(self) -> None:
@@ -80,7 +89,7 @@ class Opens(unittest.TestCase):
         for content in (vectors(2).astype("f8"), vectors(2).T.copy()):
             with self.assertRaisesRegex(Refused, "not the matrix"):
                 np.save(self.matrix, content)
-                Model.open(VERSION, self.matrix, self.names, {"words": 8, "dimensions": 4, "golden": []})
+                Model.open(VERSION, self.folder, {"words": 8, "dimensions": 4, "golden": []})
 
     def test_refuses_pickles_and_files_cut_short(self) -> None:
         summary = {"words": 8, "dimensions": 4, "golden": []}
@@ -89,16 +98,26 @@ class Opens(unittest.TestCase):
         for content in (b"", b"junk", whole[:-1]):
             with self.subTest(content=content[:4]), self.assertRaisesRegex(Refused, "cannot be read"):
                 self.matrix.write_bytes(content)
-                Model.open(VERSION, self.matrix, self.names, summary)
+                Model.open(VERSION, self.folder, summary)
         np.save(self.matrix, np.array([object()] * 8), allow_pickle=True)
         with self.assertRaisesRegex(Refused, "cannot be read"):
-            Model.open(VERSION, self.matrix, self.names, summary)
+            Model.open(VERSION, self.folder, summary)
 
     def test_refuses_other_names_than_announced(self) -> None:
         self.open(vectors(2))
         self.names.write_text("\n".join(NAMES[:-1]))
         with self.assertRaisesRegex(Refused, "not the names"):
-            Model.open(VERSION, self.matrix, self.names, {"words": 8, "dimensions": 4, "golden": []})
+            Model.open(VERSION, self.folder, {"words": 8, "dimensions": 4, "golden": []})
+
+    def test_refuses_an_order_that_does_not_find_the_golden_ingredient(self) -> None:
+        self.open(vectors(2))
+        summary = {"words": 8, "dimensions": 4, "golden": [[0, [0.5]]]}
+        np.save(self.folder / word2vec.ORDER, np.zeros(7, dtype="<i4"))
+        with self.assertRaisesRegex(Refused, "not the names"):
+            Model.open(VERSION, self.folder, summary)
+        np.save(self.folder / word2vec.ORDER, np.full(8, 3, dtype="<i4"))
+        with self.assertRaisesRegex(Refused, "does not find it"):
+            Model.open(VERSION, self.folder, summary)
 
     def test_refuses_when_the_golden_query_answers_otherwise(self) -> None:
         with self.assertRaisesRegex(Refused, "golden query for 盐"):

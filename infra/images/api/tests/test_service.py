@@ -217,7 +217,7 @@ class Answers(WithTracking):
         for path, method, expected, code in (
             ("/similar", "GET", 400, "INVALID_PARAMETER_VALUE"),
             ("/similar?ingredient=", "GET", 400, "INVALID_PARAMETER_VALUE"),
-            ("/similar?ingredient=" + "x" * 65, "GET", 400, "INVALID_PARAMETER_VALUE"),
+            ("/similar?ingredient=" + "x" * 257, "GET", 400, "INVALID_PARAMETER_VALUE"),
             ("/similar?ingredient=x&k=0", "GET", 400, "INVALID_PARAMETER_VALUE"),
             ("/similar?ingredient=x&k=101", "GET", 400, "INVALID_PARAMETER_VALUE"),
             ("/similar?ingredient=x&k=1.5", "GET", 400, "INVALID_PARAMETER_VALUE"),

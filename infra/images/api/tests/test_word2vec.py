@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from flavor import word2vec
 from flavor.word2vec import BadArtifact, convert
 from tests.support import NAMES, artifact, nearest, pack, vectors
 
@@ -21,7 +22,7 @@ class Converts(unittest.TestCase):
 
     def convert(self, data: bytes, largest: int = LARGEST, golden=()):
         (self.folder / "in.bin").write_bytes(data)
-        return convert(self.folder / "in.bin", self.folder / "m.npy", self.folder / "n.txt", largest, golden)
+        return convert(self.folder / "in.bin", self.folder, largest, golden)
 
     def refuses(self, data: bytes, reason: str, **how) -> None:
         with self.assertRaises(BadArtifact) as caught:
@@ -31,11 +32,13 @@ class Converts(unittest.TestCase):
     def test_writes_unit_vectors_and_names_in_the_order_of_the_artifact(self) -> None:
         values = vectors(1)
         summary = self.convert(artifact(values))
-        matrix = np.load(self.folder / "m.npy", allow_pickle=False)
+        matrix = np.load(self.folder / word2vec.MATRIX, allow_pickle=False)
         self.assertEqual((summary.words, summary.dimensions), (8, 4))
         self.assertEqual(matrix.dtype, np.dtype("<f4"))
         np.testing.assert_allclose(matrix, values / np.linalg.norm(values, axis=1, keepdims=True), atol=1e-6)
-        self.assertEqual((self.folder / "n.txt").read_text().split("\n"), list(NAMES))
+        self.assertEqual((self.folder / word2vec.NAMES).read_text().split("\n"), list(NAMES))
+        order = np.load(self.folder / word2vec.ORDER, allow_pickle=False)
+        self.assertEqual([NAMES[row].encode() for row in order], sorted(name.encode() for name in NAMES))
 
     def test_reads_what_the_original_c_tool_writes(self) -> None:
         values = vectors(1)
@@ -62,14 +65,14 @@ class Converts(unittest.TestCase):
         values[0] = 3e38
         values[1] = 1e-45
         self.convert(artifact(values))
-        matrix = np.load(self.folder / "m.npy")
+        matrix = np.load(self.folder / word2vec.MATRIX)
         np.testing.assert_allclose(np.linalg.norm(matrix, axis=1), 1, atol=1e-6)
 
     def test_passes_many_words_in_pieces(self) -> None:
         names = [f"w{number}" for number in range(9000)]
         values = vectors(5, words=9000, dimensions=3)
         self.convert(artifact(values, names))
-        matrix = np.load(self.folder / "m.npy")
+        matrix = np.load(self.folder / word2vec.MATRIX)
         np.testing.assert_allclose(matrix, values / np.linalg.norm(values, axis=1, keepdims=True), atol=1e-6)
 
     def test_refuses_headers_that_are_none(self) -> None:
@@ -178,7 +181,7 @@ class Converts(unittest.TestCase):
             except BadArtifact:
                 refused += 1
             else:
-                matrix = np.load(self.folder / "m.npy")
+                matrix = np.load(self.folder / word2vec.MATRIX)
                 np.testing.assert_allclose(np.linalg.norm(matrix, axis=1), 1, atol=1e-5)
         self.assertGreater(refused, 300)
 
