@@ -24,9 +24,7 @@ def main() -> None:
     from flavor.follower import Follower
     from flavor.settings import BadSettings, read_settings
 
-    logging.basicConfig(
-        level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     try:
         settings = read_settings(os.environ)
     except BadSettings as error:

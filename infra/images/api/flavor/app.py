@@ -50,7 +50,9 @@ class LastFailure(BaseModel):
     version: str
     reason: str
     at: datetime
-    retrying: bool = Field(description="true: the way there failed and is tried again; false: the version is no usable model.")
+    retrying: bool = Field(
+        description="true: the way there failed and is tried again; false: the version is no usable model."
+    )
 
 
 class TrackingState(BaseModel):
@@ -129,7 +131,9 @@ def create_app(settings: Settings, follower: Follower) -> FastAPI:
         """The process is alive. Says nothing about a model."""
         return Alive()
 
-    @app.get("/ready", response_description="a model serves", responses={503: _error("no model yet; the message says why")})
+    @app.get(
+        "/ready", response_description="a model serves", responses={503: _error("no model yet; the message says why")}
+    )
     async def ready() -> Ready:
         """Whether /similar answers now."""
         return Ready(version=model_or_503().version.version)
@@ -150,10 +154,11 @@ def create_app(settings: Settings, follower: Follower) -> FastAPI:
             dimensions=served.dimensions if served else None,
             stage_version=status.in_stage.version if status.in_stage else None,
             loading=status.loading.version if status.loading else None,
-            last_failure=failure
-            and LastFailure(
+            last_failure=LastFailure(
                 version=failure.version, reason=failure.reason, at=_time(failure.at), retrying=failure.retrying
-            ),
+            )
+            if failure
+            else None,
             tracking=TrackingState(
                 reachable=tracking.reachable,
                 since=_time(tracking.since),
@@ -173,10 +178,10 @@ def create_app(settings: Settings, follower: Follower) -> FastAPI:
         },
     )
     def similar(
-        ingredient: Annotated[
-            str, Query(min_length=1, max_length=LONGEST_NAME, description="Name of an ingredient.")
-        ],
-        k: Annotated[int, Query(ge=1, le=MOST_NEIGHBOURS, description="How many neighbours, 1 to 100; 10 if not given.")] = 10,
+        ingredient: Annotated[str, Query(min_length=1, max_length=LONGEST_NAME, description="Name of an ingredient.")],
+        k: Annotated[
+            int, Query(ge=1, le=MOST_NEIGHBOURS, description="How many neighbours, 1 to 100; 10 if not given.")
+        ] = 10,
     ) -> Similar:
         """The ingredients that go with this one."""
         model = model_or_503()
@@ -192,7 +197,8 @@ def create_app(settings: Settings, follower: Follower) -> FastAPI:
             version=model.version.version,
             ingredient=model.name(row),
             neighbours=[
-                Neighbour(ingredient=found.ingredient, score=round(found.score, 6)) for found in model.neighbours(row, k)
+                Neighbour(ingredient=found.ingredient, score=round(found.score, 6))
+                for found in model.neighbours(row, k)
             ],
         )
 

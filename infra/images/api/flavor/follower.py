@@ -199,7 +199,7 @@ def describe(status: Status, stage: str) -> str:
     if status.tracking.reachable is None:
         return f"asking the tracking server which version is in {stage}"
     if not status.tracking.reachable:
-        return f"the tracking server does not answer as it should{still or f', no model yet'}: {status.tracking.reason}"
+        return f"the tracking server does not answer as it should{still or ', no model yet'}: {status.tracking.reason}"
     if status.in_stage is None:
         return f"stage is empty{still}" if model else f"no model in {stage} yet"
     if model and model.version.same_artifact(status.in_stage):

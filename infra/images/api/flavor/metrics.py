@@ -22,7 +22,9 @@ _BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
 
 class RequestMetrics:
     def __init__(self, registry: CollectorRegistry) -> None:
-        self._requests = Counter("flavor_requests", "Answers by route and status.", ["route", "status"], registry=registry)
+        self._requests = Counter(
+            "flavor_requests", "Answers by route and status.", ["route", "status"], registry=registry
+        )
         self._seconds = Histogram(
             "flavor_request_seconds", "Time to answer, by route.", ["route"], registry=registry, buckets=_BUCKETS
         )

@@ -4,7 +4,8 @@ It reads one JSON request a line from its standard input and writes JSON answers
 
     {"do": "look"}                                -> {"found": <version> | null} or {"unavailable": "<why>"}
     {"do": "load", "version": "3", "folder": ...} -> {"phase": "check"} when the download is complete, then
-                                                     {"loaded": <summary>}, {"refused": "<why>"} or {"unavailable": "<why>"}
+                                                     {"loaded": <summary>}, {"refused": "<why>"}
+                                                     or {"unavailable": "<why>"}
 
 After a load it ends: the next artifact meets a fresh process. It also ends when its standard input does, that is with
 the server. A load leaves in `folder` what word2vec.convert writes.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import urlsplit
 
 MEBIBYTE = 1024 * 1024
@@ -74,6 +75,11 @@ def _whole(smallest: int, largest: int) -> Callable[[str], int]:
     return read
 
 
+def _mebibytes(smallest: int, largest: int) -> Callable[[str], int]:
+    read = _whole(smallest, largest)
+    return lambda text: read(text) * MEBIBYTE
+
+
 def _golden(text: str) -> tuple[str, ...]:
     names = tuple(name.strip() for name in text.split(",") if name.strip())
     if len(names) > 8:
@@ -93,7 +99,7 @@ _VARIABLES: dict[str, tuple[str, str | None, Callable[[str], object]]] = {
     "token_file": ("MLFLOW_TRACKING_TOKEN_FILE", "", _as_is),
     "poll_seconds": ("POLL_SECONDS", "3", _number(0.1, 3600)),
     "load_seconds": ("FLAVOR_LOAD_SECONDS", "60", _number(1, 3600)),
-    "artifact_bytes": ("FLAVOR_ARTIFACT_MAX_MB", "32", _whole(1, 1024)),
+    "artifact_bytes": ("FLAVOR_ARTIFACT_MAX_MB", "32", _mebibytes(1, 1024)),
     "golden": ("FLAVOR_GOLDEN", "", _golden),
     "port": ("PORT", "8000", _whole(1, 65535)),
 }
@@ -101,7 +107,7 @@ _VARIABLES: dict[str, tuple[str, str | None, Callable[[str], object]]] = {
 
 def read_settings(environment: Mapping[str, str]) -> Settings:
     """Raises `BadSettings`."""
-    values: dict[str, object] = {}
+    values: dict[str, Any] = {}
     wrong: list[str] = []
     for field, (variable, default, read) in _VARIABLES.items():
         text = environment.get(variable, default)
@@ -114,5 +120,4 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
             wrong.append(f"{variable} {error}, not {text!r}")
     if wrong:
         raise BadSettings("\n".join(wrong))
-    values["artifact_bytes"] = values["artifact_bytes"] * MEBIBYTE
     return Settings(**values)

@@ -61,7 +61,7 @@ class TokenFile(requests.auth.AuthBase):
         if header == response.request.headers.get("Authorization"):
             return response
         # Reads the answer to its end, so that the connection can be used again.
-        response.content
+        _ = response.content
         response.close()
         again = response.request.copy()
         again.headers["Authorization"] = header
@@ -164,7 +164,10 @@ def _only_artifact(files, largest: int) -> tuple[str, int | None]:
 _PLAIN_REASONS = (
     (re.compile(r"too many (\d+) error responses"), "the tracking server answers with status {}"),
     (re.compile(r"(timed out)"), "the tracking server does not answer: {}"),
-    (re.compile(r"NameResolutionError|(Name or service not known|name resolution)"), "the tracking server has no address"),
+    (
+        re.compile(r"NameResolutionError|(Name or service not known|name resolution)"),
+        "the tracking server has no address",
+    ),
     (re.compile(r"\[Errno \d+\] ([A-Z][a-z ]+)"), "the tracking server cannot be reached: {}"),
     (re.compile(r"(Connection aborted|IncompleteRead|Connection broken)"), "the connection broke: {}"),
 )

@@ -194,7 +194,8 @@ def _golden_answers(names: list[bytes], golden_rows: list[int], cosines: np.ndar
         others = np.delete(scores, row)
         if float(np.ptp(others)) < _SMALLEST_SPREAD:
             raise BadArtifact(
-                f"the golden query fails: all words are equally near to {names[row].decode()}, the vectors are degenerate"
+                f"the golden query fails: all words are equally near to {names[row].decode()}, "
+                "the vectors are degenerate"
             )
         best = np.sort(others)[::-1][:GOLDEN_NEIGHBOURS]
         yield row, tuple(float(score) for score in best)

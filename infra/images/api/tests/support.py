@@ -32,7 +32,9 @@ def vectors(seed: int, words: int = len(NAMES), dimensions: int = 4) -> np.ndarr
     return np.random.default_rng(seed).normal(size=(words, dimensions)).astype("<f4")
 
 
-def artifact(values: np.ndarray, names: Sequence[str] = NAMES, header: bytes | None = None, newline: bytes = b"") -> bytes:
+def artifact(
+    values: np.ndarray, names: Sequence[str] = NAMES, header: bytes | None = None, newline: bytes = b""
+) -> bytes:
     """The binary word2vec format as gensim writes it; with `newline`, as the C tool does."""
     first = header if header is not None else b"%d %d\n" % values.shape
     return first + b"".join(
@@ -103,7 +105,9 @@ class Tracking:
             self._server.close_connections()
             self._server = None
 
-    def add(self, version: str, data: bytes, source: str | None = None, name: str = "ingredient-embeddings.bin") -> Stored:
+    def add(
+        self, version: str, data: bytes, source: str | None = None, name: str = "ingredient-embeddings.bin"
+    ) -> Stored:
         run_id = f"run{version}"
         source = source or f"mlflow-artifacts:/1/{run_id}/artifacts/embeddings"
         self.versions[version] = Stored({name: data}, source, run_id)

@@ -88,7 +88,8 @@ class Supervises(unittest.TestCase):
             ("time.sleep(60)", "no answer in time"),
             ("sys.exit(3)", "ended with code 3"),
         ):
-            program = f"import os, signal, sys, time\nsys.stdin.readline()\nprint('{{\"phase\": \"check\"}}', flush=True)\n{deed}"
+            phase = '{"phase": "check"}'
+            program = f"import os, signal, sys, time\nsys.stdin.readline()\nprint({phase!r}, flush=True)\n{deed}"
             crew = self.crew(command=[sys.executable, "-c", program], FLAVOR_LOAD_SECONDS="1.5")
             with self.subTest(deed=deed), self.assertRaisesRegex(Refused, reason):
                 crew.load(Version("3", "run3", "", 1, 1))

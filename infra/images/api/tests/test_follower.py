@@ -85,7 +85,10 @@ class Follows(unittest.TestCase):
     def test_loads_a_model_that_was_deleted_and_made_anew(self) -> None:
         self.step(version("1"))
         self.step(version("1", source="mlflow-artifacts:/1/other"))
-        self.assertEqual(self.scouts.loads, ["1", "1"])
+        made_anew = Version("1", "run1", "mlflow-artifacts:/1/other", 2, 1)
+        self.step(made_anew)
+        self.step(made_anew)
+        self.assertEqual(self.scouts.loads, ["1", "1", "1"])
 
     def test_keeps_serving_when_the_stage_is_emptied(self) -> None:
         self.step(version("1"))

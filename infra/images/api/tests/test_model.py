@@ -48,11 +48,17 @@ class Opens(unittest.TestCase):
         self.assertEqual([neighbour.ingredient for neighbour in found], list(NAMES[2:6]))
 
     def test_never_says_more_than_one(self) -> None:
-        values = np.tile(vectors(2, words=1, dimensions=300), (8, 1))
-        values[7] *= -1
-        scores = [neighbour.score for neighbour in self.open(values).neighbours(0, 7)]
-        self.assertLessEqual(max(scores), 1.0)
-        self.assertGreaterEqual(min(scores), -1.0)
+        """float32 vectors of length one multiply to a little more than one now and then."""
+        beyond = 0
+        for seed in range(40):
+            values = np.tile(vectors(seed, words=1, dimensions=300), (8, 1))
+            values[7] *= -1
+            model = self.open(values)
+            beyond += float((model._matrix @ model._matrix[0]).max()) > 1
+            scores = [neighbour.score for neighbour in model.neighbours(0, 7)]
+            self.assertLessEqual(max(scores), 1.0)
+            self.assertGreaterEqual(min(scores), -1.0)
+        self.assertGreater(beyond, 0, "this test must meet what it is about")
 
     def test_finds_every_name_and_no_other(self) -> None:
         model = self.open(vectors(2))

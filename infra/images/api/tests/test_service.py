@@ -106,9 +106,10 @@ class Serves(WithTracking):
             failure = until(lambda: service.model()["last_failure"])
             self.assertEqual((failure["version"], failure["retrying"]), ("4", False))
             self.assertIn("cut short", failure["reason"])
-            downloads = [path for path in self.tracking.paths if path.endswith("run4/artifacts/embeddings/ingredient-embeddings.bin")]
             time.sleep(1)
-            self.assertEqual(len(downloads), 1)
+            downloads = [path for path in self.tracking.paths if "run4" in path and path.endswith(".bin")]
+            # The client asks twice about a file that it downloads once: is it a folder?
+            self.assertEqual(len([path for path in downloads if "?" not in path]), 1)
             state = service.model()
             self.assertEqual((state["version"], state["stage_version"]), ("2", "4"))
             self.assertRegex(state["state"], "version 4 was refused, still serving version 2: it is cut short")
@@ -240,7 +241,9 @@ class Answers(WithTracking):
         self.one.get("/model", "BREW")
         answer, text = self.one.text("/metrics")
         self.assertTrue(answer.getheader("Content-Type").startswith("text/plain; version=0.0.4"))
-        self.assertIn('flavor_model_info{model="flavor-ml-embeddings",run_id="run1",stage="Staging",version="1"} 1.0', text)
+        self.assertIn(
+            'flavor_model_info{model="flavor-ml-embeddings",run_id="run1",stage="Staging",version="1"} 1.0', text
+        )
         self.assertIn('flavor_requests_total{route="other",status="404"}', text)
         self.assertIn('flavor_loads_total{result="served"} 1.0', text)
         self.assertIn("flavor_tracking_up 1.0", text)
@@ -264,7 +267,8 @@ class Answers(WithTracking):
             answer, _ = self.one.text(path)
             names = {name.lower() for name, _ in answer.getheaders()}
             self.assertLessEqual(
-                names, {"date", "content-type", "content-length", "cache-control", "x-content-type-options", "connection"}
+                names,
+                {"date", "content-type", "content-length", "cache-control", "x-content-type-options", "connection"},
             )
             self.assertEqual(answer.getheader("Cache-Control"), "no-store")
 

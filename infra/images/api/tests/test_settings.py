@@ -21,10 +21,18 @@ class ReadsSettings(unittest.TestCase):
 
     def test_reports_everything_that_is_wrong_at_once(self) -> None:
         with self.assertRaises(BadSettings) as caught:
-            read_settings({"PORT": "0", "POLL_SECONDS": "nan", "FLAVOR_MODEL_STAGE": "Archived", "FLAVOR_MODEL_NAME": "a/b"})
+            read_settings(
+                {"PORT": "0", "POLL_SECONDS": "nan", "FLAVOR_MODEL_STAGE": "Archived", "FLAVOR_MODEL_NAME": "a/b"}
+            )
         lines = str(caught.exception).split("\n")
         self.assertEqual(len(lines), 5)
-        for variable in ("MLFLOW_TRACKING_URI is not set", "PORT", "POLL_SECONDS", "FLAVOR_MODEL_STAGE", "FLAVOR_MODEL_NAME"):
+        for variable in (
+            "MLFLOW_TRACKING_URI is not set",
+            "PORT",
+            "POLL_SECONDS",
+            "FLAVOR_MODEL_STAGE",
+            "FLAVOR_MODEL_NAME",
+        ):
             self.assertTrue(any(line.startswith(variable) for line in lines), lines)
 
     def test_refuses_tracking_servers_that_are_no_plain_http(self) -> None:

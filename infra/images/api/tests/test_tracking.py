@@ -79,7 +79,10 @@ class Looks(WithClient):
     def test_says_why_when_the_server_is_ill(self) -> None:
         for status in (500, 502, 503, 429, 403):
             self.tracking.broken = status
-            with self.subTest(status=status), self.assertRaisesRegex(Unavailable, str(status) if status != 403 else "not now"):
+            with (
+                self.subTest(status=status),
+                self.assertRaisesRegex(Unavailable, str(status) if status != 403 else "not now"),
+            ):
                 self.look()
         self.assertEqual(len(self.tracking.paths), 5, "the client must not try again by itself")
 

@@ -77,8 +77,22 @@ class Converts(unittest.TestCase):
 
     def test_refuses_headers_that_are_none(self) -> None:
         body = artifact(vectors(1), header=b"")
-        for header in (b"", b"8 4", b"8 4 \n", b"-8 4\n", b"8 -4\n", b"+8 4\n", b"8.0 4\n", b"eight 4\n", b" 8 4\n",
-                       b"8\t4\n", b"0x8 4\n", b"8 4\r\n", b"\xef\xbc\x98 4\n", b"9" * 40 + b" 4\n"):
+        for header in (
+            b"",
+            b"8 4",
+            b"8 4 \n",
+            b"-8 4\n",
+            b"8 -4\n",
+            b"+8 4\n",
+            b"8.0 4\n",
+            b"eight 4\n",
+            b" 8 4\n",
+            b"8\t4\n",
+            b"0x8 4\n",
+            b"8 4\r\n",
+            b"\xef\xbc\x98 4\n",
+            b"9" * 40 + b" 4\n",
+        ):
             with self.subTest(header=header):
                 self.refuses(header + body, "does not begin with a word2vec header")
 
@@ -99,7 +113,7 @@ class Converts(unittest.TestCase):
             (b"8 9999999999\n", "9999999999 dimensions"),
             (b"200001 4\n", "200001 words"),
             (b"8 4097\n", "4097 dimensions"),
-            (b"200000 4096\n", "cut short"),
+            (b"200000 4096\n", "cut short: 200000 words of 4096 dimensions need at least"),
             (b"0 4\n", "0 words"),
             (b"2 4\n", "2 words"),
             (b"8 0\n", "0 dimensions"),
