@@ -162,6 +162,7 @@ def _only_artifact(files, largest: int) -> tuple[str, int | None]:
 
 #: What the client's long sentences come down to. The first pattern that is found speaks.
 _PLAIN_REASONS = (
+    (re.compile(r"failed with exception (the service token .*)"), "{}"),
     (re.compile(r"too many (\d+) error responses"), "the tracking server answers with status {}"),
     (re.compile(r"(timed out)"), "the tracking server does not answer: {}"),
     (
