@@ -1,0 +1,139 @@
+package main
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+)
+
+// A volume is the data volume:
+//
+//	lock            held as long as the container runs: two servers on one volume would destroy it
+//	root-password   made at the first start, 0600
+//	objects/        MinIO's own
+//	identity        made when bucket and users first stood: a volume that has one and no objects has lost its data
+type volume struct {
+	dir  string
+	lock *os.File
+}
+
+func (v volume) path(name string) string { return filepath.Join(v.dir, name) }
+
+func (v volume) objects() string { return v.path("objects") }
+
+// openVolume takes the lock and refuses what is not ours or has lost its data.
+func openVolume(dir string) (volume, error) {
+	v := volume{dir: dir}
+	lock, err := os.OpenFile(v.path("lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return v, refusef("the data volume is not writable for uid %d: %v", os.Getuid(), err)
+	}
+	v.lock = lock
+	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		return v, refusef("another container is running on this data volume")
+	}
+	identity, err := v.identity()
+	if err != nil {
+		return v, err
+	}
+	formatted := exists(filepath.Join(v.objects(), ".minio.sys", "format.json"))
+	if identity != "" && !formatted {
+		return v, refusef("volume %s once held objects and has none now; restore a backup into it, or use a new volume", identity)
+	}
+	if foreign, err := v.foreign(formatted); err != nil || len(foreign) > 0 {
+		if err != nil {
+			return v, err
+		}
+		return v, refusef("the data volume holds no store of ours, but is not empty: %s", strings.Join(foreign, " "))
+	}
+	return v, os.MkdirAll(v.objects(), 0o700)
+}
+
+// foreign names what lies on an unformatted volume and was not put there by us.
+func (v volume) foreign(formatted bool) ([]string, error) {
+	if formatted {
+		return nil, nil
+	}
+	ours := map[string]bool{"lock": true, "root-password": true, "root-password.new": true, "lost+found": true, "objects": true, ".minio.sys": true}
+	var foreign []string
+	for _, dir := range []string{v.dir, v.objects()} {
+		entries, err := os.ReadDir(dir)
+		if err != nil && !os.IsNotExist(err) {
+			return nil, err
+		}
+		for _, entry := range entries {
+			if !ours[entry.Name()] {
+				foreign = append(foreign, filepath.Join(dir, entry.Name()))
+			}
+		}
+	}
+	return foreign, nil
+}
+
+// identity is empty until the volume got one.
+func (v volume) identity() (string, error) {
+	text, err := os.ReadFile(v.path("identity"))
+	if os.IsNotExist(err) {
+		return "", nil
+	}
+	return strings.TrimSpace(string(text)), err
+}
+
+// identify gives the volume its identity, once.
+func (v volume) identify() error {
+	if identity, err := v.identity(); identity != "" || err != nil {
+		return err
+	}
+	b := random(16)
+	b[6], b[8] = b[6]&0x0f|0x40, b[8]&0x3f|0x80
+	return v.write("identity", fmt.Sprintf("%x-%x-%x-%x-%x\n", b[:4], b[4:6], b[6:8], b[8:10], b[10:]), 0o644)
+}
+
+// rootPassword makes the password at the first start and leaves its path for MinIO to read.
+func (v volume) rootPassword() (string, error) {
+	text, err := os.ReadFile(v.path("root-password"))
+	if os.IsNotExist(err) || (err == nil && len(text) == 0) {
+		password := hex.EncodeToString(random(20))
+		return password, v.write("root-password", password, 0o600)
+	}
+	return string(text), err
+}
+
+// write puts a whole file in place or none, and has it on the disk before it returns.
+func (v volume) write(name, content string, mode os.FileMode) error {
+	file, err := os.OpenFile(v.path(name+".new"), os.O_CREATE|os.O_TRUNC|os.O_WRONLY, mode)
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	if _, err := file.WriteString(content); err != nil {
+		return err
+	}
+	if err := file.Sync(); err != nil {
+		return err
+	}
+	if err := os.Rename(v.path(name+".new"), v.path(name)); err != nil {
+		return err
+	}
+	dir, err := os.Open(v.dir)
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	return dir.Sync()
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
+}
+
+func random(n int) []byte {
+	b := make([]byte, n)
+	rand.Read(b) // never fails, see crypto/rand
+	return b
+}
