@@ -1,0 +1,73 @@
+/** The seam between the request pipeline and the accounts: who is asking, and with which role. */
+import type { IncomingHttpHeaders, IncomingMessage, ServerResponse } from "node:http";
+import type { Listener } from "../infra/contract.ts";
+import type { Role } from "./roles.ts";
+
+export interface Identity {
+	kind: "token" | "session" | "password";
+	/** The user's name. */
+	user: string;
+	/** Effective: the lower of the credential's and its owner's, now. */
+	role: Role;
+	/** Token id, session id or user id. */
+	credential: string;
+	/** A token's name. */
+	name?: string;
+}
+
+export type Verdict =
+	| { ok: true; identity: Identity }
+	| {
+			ok: false;
+			/** False when the request carried no credential at all. */
+			presented: boolean;
+			/** A code of `errors.ts`; one that is not there is answered as `CREDENTIAL_REFUSED`. */
+			reason: string;
+	  };
+
+/** What the door knows of a request before it looks at credentials. The gate has passed it. */
+export interface RequestFacts {
+	method: string;
+	headers: IncomingHttpHeaders;
+	listener: Listener;
+	remoteAddress: string;
+	/** `scheme://host[:port]` of this request as we see it; the host is one of the listener's own. */
+	origin: string;
+}
+
+export interface Check {
+	name: string;
+	ok: boolean;
+	ms: number;
+	detail?: string;
+}
+
+export interface Authority {
+	/**
+	 * Order: Bearer, Basic (`<anything>:<token>` or `<user>:<password>`), session cookie.
+	 * A refused credential never falls back to a weaker one.
+	 */
+	authenticate(facts: RequestFacts): Promise<Verdict>;
+	/**
+	 * For unsafe methods: a reason to refuse what a session's browser may have been made to send by
+	 * another site's page. `undefined`: fine.
+	 */
+	checkCsrf(facts: RequestFacts, identity: Identity): string | undefined;
+	/** Still valid right now? Asked every few seconds for each running transfer, so it must be cheap. */
+	stillValid(identity: Identity): boolean;
+	/** The public keys that verify tokens, as a JWK set. */
+	jwks(): { keys: object[] };
+	/** Round trips through the stores that the accounts use. */
+	checks(): Promise<Check[]>;
+}
+
+/** The door's pages. The pipeline calls them before authentication, for these paths only. */
+export interface Pages {
+	/** Exact paths, and prefixes where the entry ends in `/`. */
+	paths: readonly string[];
+	handle(
+		req: IncomingMessage,
+		res: ServerResponse,
+		facts: RequestFacts & { path: string; query: URLSearchParams },
+	): Promise<void>;
+}

@@ -1,0 +1,117 @@
+/** A whole door: its listeners, its pipeline, and the end of it. */
+import type { Server } from "node:http";
+import { setTimeout as sleep } from "node:timers/promises";
+import type { Authority, Pages } from "./authority.ts";
+import { doorRoutes } from "./door/routes.ts";
+import { type TransferOptions, Transfers } from "./forward/transfers.ts";
+import { openUpstream, probeUpstream } from "./forward/upstream.ts";
+import { type BoundListener, ownAddress, resolveListeners } from "./listeners.ts";
+import type { Log } from "./log.ts";
+import { Metrics } from "./metrics.ts";
+import { openPipeline } from "./pipeline.ts";
+import { createDoorServer } from "./server.ts";
+import type { DoorSettings } from "./settings.ts";
+
+export interface DoorOptions {
+	settings: Pick<DoorSettings, "listeners" | "mlflow" | "metrics" | "drainSeconds">;
+	authority: Authority;
+	pages: Pages;
+	log: Log;
+	/** Milliseconds; for tests. */
+	transfers?: Pick<TransferOptions, "sweep" | "clientIdle">;
+}
+
+export interface Door {
+	/** The listeners as they were bound, with the ports that they got. */
+	listeners: readonly BoundListener[];
+	metrics: Metrics;
+	/** Requests that are being forwarded, and the connections to MLflow. */
+	live(): { transfers: number; connected: number; running: number; queued: number };
+	/**
+	 * Takes no new connections, lets what is running finish for at most `drainSeconds`, then cuts it.
+	 * @returns whether everything had finished by itself
+	 */
+	stop(): Promise<boolean>;
+}
+
+const listen = (server: Server, address: string, port: number): Promise<void> =>
+	new Promise((resolve, reject) => {
+		server.once("error", reject).listen(port, address, () => {
+			server.off("error", reject);
+			resolve();
+		});
+	});
+
+/** @throws {ListenerError} or the error of a port that is taken; nothing is left listening then */
+export async function openDoor({
+	settings,
+	authority,
+	pages,
+	log,
+	transfers: pace,
+}: DoorOptions): Promise<Door> {
+	let accepting = true;
+	const bound = await resolveListeners(settings.listeners);
+	const upstream = openUpstream(settings.mlflow.url);
+	const transfers = new Transfers({ upstream, stillValid: authority.stillValid.bind(authority), ...pace });
+	const live = () => {
+		const { connected, running, queued } = upstream.stats;
+		return { transfers: transfers.size, connected, running, queued };
+	};
+	const metrics = new Metrics({ transfers: () => transfers.size, upstream: () => upstream.stats });
+	const handle = openPipeline({
+		authority,
+		pages,
+		doorRoutes: doorRoutes({ authority, probe: () => probeUpstream(upstream), accepting: () => accepting }),
+		transfers,
+		metrics,
+		log,
+		accepting: () => accepting,
+	});
+
+	const servers: Server[] = [];
+	let metricsServer: Server | undefined;
+
+	async function close(graceMs: number): Promise<boolean> {
+		accepting = false;
+		metricsServer?.close();
+		const ended = Promise.all(servers.map((server) => new Promise((resolve) => server.close(resolve))));
+		// Connections that fall idle while the others finish.
+		const idle = setInterval(() => {
+			for (const server of servers) server.closeIdleConnections();
+		}, 100);
+		const whole = await Promise.race([ended.then(() => true), sleep(graceMs, false, { ref: false })]);
+		clearInterval(idle);
+		for (const server of servers) server.closeAllConnections();
+		metricsServer?.closeAllConnections();
+		transfers.close();
+		await upstream.destroy();
+		await ended;
+		return whole;
+	}
+
+	try {
+		for (const listener of bound) {
+			const server = createDoorServer(listener, handle);
+			await listen(server, listener.address, listener.port);
+			servers.push(server);
+			const at = server.address();
+			if (typeof at === "object" && at !== null) listener.port = at.port;
+			log.info({ listener: listener.name, address: listener.address, port: listener.port }, "listening");
+		}
+		if (settings.metrics !== undefined) {
+			const { host, port } = settings.metrics;
+			metricsServer = await metrics.listen(await ownAddress(host), port);
+		}
+	} catch (error) {
+		await close(0);
+		throw error;
+	}
+
+	return {
+		listeners: bound,
+		metrics,
+		live,
+		stop: () => close(settings.drainSeconds * 1000),
+	};
+}

@@ -1,0 +1,147 @@
+/**
+ * Everything the door itself refuses or fails at, as one table: HTTP status, MLflow's name for the kind of
+ * error (MLflow's clients know these and no others) and the words for the caller.
+ * Every such answer has the body `{"error_code", "message"}` and names its row in the header `X-Door-Error`,
+ * which also tells it from an answer of MLflow.
+ */
+import type { Role } from "./roles.ts";
+
+export interface DoorError {
+	readonly status: number;
+	/** A name of MLflow's `ErrorCode` (databricks.proto). */
+	readonly errorCode: string;
+	readonly message: string;
+	/** Seconds. MLflow's clients try five times: below 15 they give up sooner than without it. */
+	readonly retryAfter?: number;
+}
+
+/** MLflow's own answer to a path it does not like, word for word: its tests compare the whole body. */
+const PATH = { status: 400, errorCode: "INVALID_PARAMETER_VALUE", message: "Invalid path" } as const;
+
+const badRequest = (message: string) => ({ status: 400, errorCode: "BAD_REQUEST", message }) as const;
+const unauthenticated = (message: string) =>
+	({ status: 401, errorCode: "UNAUTHENTICATED", message }) as const;
+const denied = (message: string) => ({ status: 403, errorCode: "PERMISSION_DENIED", message }) as const;
+const unavailable = (message: string) =>
+	({ status: 503, errorCode: "TEMPORARILY_UNAVAILABLE", message }) as const;
+
+export const DOOR_ERRORS = {
+	// The request target
+	TARGET_FORM: PATH,
+	TARGET_CHARACTER: PATH,
+	TARGET_BACKSLASH: PATH,
+	TARGET_FRAGMENT: PATH,
+	TARGET_ENCODING: PATH,
+	TARGET_ENCODED_SLASH: PATH,
+	TARGET_NOT_CANONICAL: PATH,
+	TARGET_EMPTY_SEGMENT: PATH,
+	TARGET_DOT_SEGMENT: PATH,
+	TARGET_PARAMETERS: PATH,
+	ARTIFACT_EMPTY: PATH,
+	ARTIFACT_AMBIGUOUS: PATH,
+	QUERY_ENCODING: { ...PATH, message: "The query string is not percent-encoded UTF-8" },
+
+	// Headers and framing
+	METHOD_UNKNOWN: { status: 405, errorCode: "BAD_REQUEST", message: "This method is not known here" },
+	HTTP_VERSION: badRequest("Only HTTP/1.1 is spoken here"),
+	HEADER_UNDERSCORE: badRequest("Header names with an underscore are refused"),
+	HEADER_DUPLICATE: badRequest("A header that must occur once occurs twice"),
+	HEADER_COOKIE: badRequest(
+		"A cookie that MLflow's pages would turn into a request header was planted. It is being cleared.",
+	),
+	HOST_UNKNOWN: badRequest("The Host header names none of this server's names"),
+	CONNECTION_OPTION: badRequest("The Connection header may say keep-alive or close only"),
+	UPGRADE_REFUSED: badRequest("Protocol upgrades are refused"),
+	BODY_REFUSED: badRequest("This method takes no body"),
+	BODY_CHUNKED: badRequest("Only POST, PUT and PATCH take a chunked body; others need Content-Length"),
+	BODY_CODING: badRequest("The only Transfer-Encoding taken is chunked"),
+	BODY_LENGTH: badRequest("Content-Length is not a plain number, or comes with Transfer-Encoding"),
+	EXPECT_UNKNOWN: { status: 417, errorCode: "BAD_REQUEST", message: "The only Expect taken is 100-continue" },
+	REQUEST_MALFORMED: badRequest("This is not a well-formed HTTP/1.1 request"),
+	HEADERS_TOO_LARGE: {
+		status: 431,
+		errorCode: "BAD_REQUEST",
+		message: "The request's headers are too large",
+	},
+	REQUEST_TIMEOUT: { status: 408, errorCode: "BAD_REQUEST", message: "The request did not arrive in time" },
+
+	// Credentials. `Verdict.reason` and `Authority.checkCsrf` name these rows.
+	NO_CREDENTIAL: unauthenticated("Sign in, or send an API token."),
+	CREDENTIAL_REFUSED: unauthenticated("This credential is not valid here."),
+	CREDENTIAL_ENDED: unauthenticated("This credential was revoked or has expired."),
+	AUTHORIZATION_SCHEME: unauthenticated(
+		"Authorization must be `Bearer <token>` or `Basic` with a token or password.",
+	),
+	AUTHORIZATION_UNREADABLE: unauthenticated("The Authorization header cannot be read."),
+	TOKEN_MALFORMED: unauthenticated("This is not an API token of this door."),
+	TOKEN_INVALID: unauthenticated("This API token was not issued by this door."),
+	TOKEN_UNKNOWN: unauthenticated("This API token is not known here."),
+	TOKEN_EXPIRED: unauthenticated("This API token has expired."),
+	TOKEN_REVOKED: unauthenticated("This API token was revoked."),
+	USER_DISABLED: unauthenticated("The owner of this credential is disabled."),
+	PASSWORD_WRONG: unauthenticated("Wrong user name or password."),
+	SESSION_INVALID: unauthenticated("This session is not valid. Sign in again."),
+	SESSION_ENDED: unauthenticated("This session was ended. Sign in again."),
+	SESSION_IDLE: unauthenticated("This session was idle for too long. Sign in again."),
+	SESSION_EXPIRED: unauthenticated("This session has reached its greatest age. Sign in again."),
+	SIGN_IN_LIMITED: {
+		status: 429,
+		errorCode: "REQUEST_LIMIT_EXCEEDED",
+		message: "Too many wrong passwords. Wait a while.",
+		retryAfter: 30,
+	},
+	SIGN_IN_BUSY: unavailable("Too many sign-ins at once. Try again in a few seconds."),
+	COOKIE_AMBIGUOUS: badRequest(
+		"The browser sent two different session cookies. Clear the cookies of this site.",
+	),
+	CSRF_ORIGIN: denied("This request was sent by a page of another site."),
+	CSRF_TOKEN: denied(
+		"The X-CSRF-Token header is missing or does not belong to this session. Reload the page.",
+	),
+	SUPERSEDED: unavailable("Another door has taken over. This one decides nothing any more."),
+	DOOR_ERROR: {
+		status: 500,
+		errorCode: "INTERNAL_ERROR",
+		message: "The door could not check this credential.",
+	},
+
+	// Roles and routes
+	ROUTE_UNKNOWN: denied("There is no such route, or nobody may use it."),
+	ROLE_VIEWER: denied("This needs the role viewer."),
+	ROLE_EDITOR: denied("This needs the role editor or admin."),
+	ROLE_ADMIN: denied("This needs the role admin."),
+	HEAD_DOWNLOAD: {
+		status: 405,
+		errorCode: "BAD_REQUEST",
+		message: "HEAD would fetch the whole artifact to answer. Use GET.",
+	},
+	/** Word for word what makes MLflow's clients fall back to one plain PUT. */
+	MULTIPART_UNSUPPORTED: {
+		status: 501,
+		errorCode: "NOT_IMPLEMENTED",
+		message: "Multipart upload is not supported for the current artifact repository",
+	},
+
+	// What lies behind the door
+	UPSTREAM_UNAVAILABLE: unavailable("The tracking server does not answer. Try again in a moment."),
+	UPSTREAM_TIMEOUT: unavailable("The tracking server took too long to answer."),
+	CLIENT_IDLE: {
+		status: 408,
+		errorCode: "BAD_REQUEST",
+		message: "The request's body did not arrive in time",
+	},
+	INTERNAL: { status: 500, errorCode: "INTERNAL_ERROR", message: "The door failed to handle this request." },
+} as const satisfies Record<string, DoorError>;
+
+export type DoorErrorCode = keyof typeof DOOR_ERRORS;
+
+/** The row for a role that is too low. */
+export const ROLE_TOO_LOW: Readonly<Record<Role, DoorErrorCode>> = {
+	viewer: "ROLE_VIEWER",
+	editor: "ROLE_EDITOR",
+	admin: "ROLE_ADMIN",
+};
+
+/** The row that answers a reason of the authority. */
+export const refusal = (reason: string, otherwise: DoorErrorCode): DoorErrorCode =>
+	Object.hasOwn(DOOR_ERRORS, reason) ? (reason as DoorErrorCode) : otherwise;

@@ -1,0 +1,80 @@
+/**
+ * All requests that are on their way through. Every few seconds each is asked whether its credential still
+ * stands and whether its client still moves, so that neither needs a timer of its own.
+ */
+import type { IncomingMessage, ServerResponse } from "node:http";
+import type { Dispatcher } from "undici";
+import type { Authority, Identity } from "../authority.ts";
+import { type Told, Transfer } from "./transfer.ts";
+
+/** Milliseconds. */
+const SWEEP = 2_000;
+/** How long a client may neither send what it announced nor read what it asked for. */
+const CLIENT_IDLE = 120_000;
+
+export interface TransferOptions {
+	upstream: Dispatcher;
+	stillValid: Authority["stillValid"];
+	/** Milliseconds; the defaults are `SWEEP` and `CLIENT_IDLE`. */
+	sweep?: number;
+	clientIdle?: number;
+}
+
+export class Transfers {
+	readonly #running = new Set<Transfer>();
+	readonly #upstream: Dispatcher;
+	readonly #stillValid: Authority["stillValid"];
+	readonly #clientIdle: number;
+	readonly #timer: NodeJS.Timeout;
+
+	constructor({ upstream, stillValid, sweep = SWEEP, clientIdle = CLIENT_IDLE }: TransferOptions) {
+		this.#upstream = upstream;
+		this.#stillValid = stillValid;
+		this.#clientIdle = clientIdle;
+		this.#timer = setInterval(() => this.#sweep(), sweep).unref();
+	}
+
+	get size(): number {
+		return this.#running.size;
+	}
+
+	/**
+	 * Sends a request on and its answer back.
+	 * @param path the canonical path and query
+	 * @param res must have its socket, and not have closed yet
+	 */
+	forward(req: IncomingMessage, res: ServerResponse, path: string, identity: Identity, told: Told): void {
+		const transfer = new Transfer(req, res, path, identity, this.#upstream, told);
+		this.#running.add(transfer);
+		res.once("close", () => {
+			this.#running.delete(transfer);
+			transfer.closed();
+		});
+		transfer.start();
+	}
+
+	#sweep(): void {
+		const now = performance.now();
+		for (const transfer of this.#running) {
+			const { waitingSince } = transfer;
+			if (!this.#stands(transfer.identity)) transfer.end("CREDENTIAL_ENDED");
+			else if (waitingSince !== undefined && now - waitingSince > this.#clientIdle) {
+				transfer.end("CLIENT_IDLE");
+			}
+		}
+	}
+
+	/** An authority that cannot say is an authority that says no. */
+	#stands(identity: Identity): boolean {
+		try {
+			return this.#stillValid(identity);
+		} catch {
+			return false;
+		}
+	}
+
+	/** Stops the sweeps. What is running goes on until its connection ends. */
+	close(): void {
+		clearInterval(this.#timer);
+	}
+}

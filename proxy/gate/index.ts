@@ -1,0 +1,35 @@
+/**
+ * The gate: everything that can be refused without knowing who asks. It stands before every upstream and
+ * every page, and what it lets through has one meaning.
+ */
+import type { IncomingMessage } from "node:http";
+import type { DoorErrorCode } from "../errors.ts";
+import { refusedFraming } from "./framing.ts";
+import { plantedCookies, refusedHeaders, refusedHost } from "./headers.ts";
+import { canonicalTarget, type Tail, type Target } from "./target.ts";
+
+/** Answers the same to anybody under any name: probes ask for it by address. */
+export const HEALTH_PATH = "/door/health";
+
+export interface Refused {
+	refused: DoorErrorCode;
+	/** Cookies to clear, for `HEADER_COOKIE`. */
+	planted?: readonly string[];
+}
+
+export function gate(
+	req: IncomingMessage,
+	hosts: ReadonlySet<string>,
+	tails: readonly Tail[],
+): Target | Refused {
+	const refused = refusedHeaders(req) ?? refusedFraming(req);
+	if (refused !== undefined) return { refused };
+	const target = canonicalTarget(req.method ?? "", req.url ?? "", tails);
+	if ("refused" in target) return target;
+	if (target.path !== HEALTH_PATH) {
+		const stranger = refusedHost(req, hosts);
+		if (stranger !== undefined) return { refused: stranger };
+	}
+	const planted = plantedCookies(req.headers.cookie);
+	return planted.length > 0 ? { refused: "HEADER_COOKIE", planted } : target;
+}

@@ -1,0 +1,55 @@
+/** Starts the door from its environment and stops it with grace. `node proxy/main.ts` */
+import { openAccounts } from "./accounts/index.ts";
+import { type Door, openDoor } from "./door.ts";
+import { openLog } from "./log.ts";
+import { type DoorSettings, readSettings, SettingsError } from "./settings.ts";
+
+/** More unexpected errors than this within a minute, and the process starts afresh. */
+const SURPRISES = 20;
+
+function settingsOrExit(): DoorSettings {
+	try {
+		return readSettings(process.env);
+	} catch (error) {
+		if (!(error instanceof SettingsError)) throw error;
+		process.stderr.write(`${error.message}\n`);
+		process.exit(3);
+	}
+}
+
+const settings = settingsOrExit();
+const log = openLog(settings);
+let door: Door | undefined;
+
+// Requests have their own guard. What still gets here was thrown from an event of a socket or a stream: one
+// client's doing must not end everybody's requests. A process that does nothing else any more is replaced.
+const surprises: number[] = [];
+const surprised = (error: unknown): void => {
+	log.fatal({ err: error }, "unexpected");
+	door?.metrics.surprise();
+	const now = Date.now();
+	surprises.push(now);
+	while ((surprises[0] ?? now) < now - 60_000) surprises.shift();
+	if (door === undefined || surprises.length > SURPRISES) process.exit(1);
+};
+process.on("uncaughtException", surprised);
+process.on("unhandledRejection", surprised);
+
+let stop = (_signal: string): void => process.exit(0);
+// Before anything else: as the first process of a container nothing but a handler makes these signals work.
+for (const signal of ["SIGTERM", "SIGINT"] as const) process.on(signal, () => stop(signal));
+
+const accounts = await openAccounts(settings, log);
+door = await openDoor({ settings, authority: accounts.authority, pages: accounts.pages, log });
+
+async function drain(signal: string, open: Door): Promise<void> {
+	// Whoever asks twice means now.
+	stop = () => process.exit(1);
+	log.info({ signal, seconds: settings.drainSeconds }, "stopping");
+	const whole = await open.stop();
+	await accounts.close();
+	log.info({ whole }, "stopped");
+	process.exit(0);
+}
+const opened = door;
+stop = (signal) => void drain(signal, opened);

@@ -1,0 +1,222 @@
+/**
+ * What happens to a request, in this order: the gate, the public pages, who is it, did a page of ours send it,
+ * which route is it, may this role use it, and only then an upstream.
+ *
+ * After every `await` the client may be gone: nothing is then taken for it.
+ */
+import type { IncomingMessage, ServerResponse } from "node:http";
+import { answerJson, linger, redirect, refuse } from "./answer.ts";
+import type { Authority, Identity, Pages, RequestFacts, Verdict } from "./authority.ts";
+import type { DoorRoute } from "./door/routes.ts";
+import { DOOR_ERRORS, type DoorErrorCode, ROLE_TOO_LOW, refusal } from "./errors.ts";
+import type { Transfers } from "./forward/transfers.ts";
+import { clearing } from "./gate/headers.ts";
+import { gate, HEALTH_PATH } from "./gate/index.ts";
+import type { Target } from "./gate/target.ts";
+import type { BoundListener } from "./listeners.ts";
+import type { Log } from "./log.ts";
+import type { Kind, Metrics } from "./metrics.ts";
+import { atLeast } from "./roles.ts";
+import { match, TAILS } from "./routes/match.ts";
+
+export interface PipelineOptions {
+	authority: Pick<Authority, "authenticate" | "checkCsrf">;
+	pages: Pages;
+	doorRoutes: ReadonlyMap<string, DoorRoute>;
+	transfers: Transfers;
+	metrics: Metrics;
+	log: Log;
+	/** False once the door is stopping: answers then close their connection. */
+	accepting(): boolean;
+}
+
+const SAFE_METHODS: ReadonlySet<string> = new Set(["GET", "HEAD", "OPTIONS"]);
+
+/** Paths that programs ask for: never answered with a page. */
+const API_PATH = /^\/(?:api|ajax-api|graphql|door|version|health)(?:\/|$)/;
+
+/** Somebody stands in front of a browser and would see what we answer. */
+function isNavigation(req: IncomingMessage, path: string): boolean {
+	const { accept, authorization, "sec-fetch-mode": mode } = req.headers;
+	return (
+		req.method === "GET" &&
+		authorization === undefined &&
+		accept?.includes("text/html") === true &&
+		(mode === undefined || mode === "navigate") &&
+		!API_PATH.test(path)
+	);
+}
+
+/** A browser that sees `WWW-Authenticate: Basic` opens its own prompt, over our pages, even for a fetch. */
+const isBrowser = ({ headers }: IncomingMessage): boolean =>
+	headers["sec-fetch-mode"] !== undefined ||
+	headers["sec-fetch-site"] !== undefined ||
+	headers.cookie !== undefined ||
+	headers.origin !== undefined ||
+	headers["user-agent"]?.includes("Mozilla/") === true;
+
+/** One request and what became known of it. For the log and the metrics once its response has closed. */
+class Exchange {
+	readonly req: IncomingMessage;
+	readonly res: ServerResponse;
+	readonly listener: BoundListener;
+	readonly started = performance.now();
+	/** The response has closed. Before it has finished that means: the client has left. */
+	gone = false;
+	kind: Kind = "unknown";
+	rule: string | undefined;
+	code: DoorErrorCode | undefined;
+	identity: Identity | undefined;
+
+	constructor(req: IncomingMessage, res: ServerResponse, listener: BoundListener) {
+		this.req = req;
+		this.res = res;
+		this.listener = listener;
+	}
+
+	refuse(code: DoorErrorCode, headers: readonly string[] = []): void {
+		this.code = code;
+		refuse(this.req, this.res, code, headers);
+	}
+}
+
+export type Handle = (req: IncomingMessage, res: ServerResponse, listener: BoundListener) => void;
+
+export function openPipeline(options: PipelineOptions): Handle {
+	const { authority, pages, doorRoutes, transfers, metrics, log, accepting } = options;
+	const exactPages = new Set(pages.paths.filter((path) => !path.endsWith("/")));
+	const pagesBelow = pages.paths.filter((path) => path.endsWith("/"));
+	const isPage = (path: string) =>
+		exactPages.has(path) || pagesBelow.some((prefix) => path.startsWith(prefix));
+
+	function record(x: Exchange): void {
+		const seconds = (performance.now() - x.started) / 1000;
+		const { statusCode, headersSent, writableFinished } = x.res;
+		// 499: the client left before there was a status to send.
+		const status = headersSent ? statusCode : 499;
+		metrics.request(x.listener.name, x.kind, status, seconds);
+		if (x.code !== undefined) metrics.refusal(x.code);
+		const level =
+			status >= 500
+				? "warn"
+				: x.code !== undefined || !["read", "static", "door"].includes(x.kind)
+					? "info"
+					: "debug";
+		log[level](
+			{
+				listener: x.listener.name,
+				method: x.req.method,
+				route: x.rule,
+				class: x.kind,
+				status,
+				ms: Math.round(seconds * 1000),
+				...(x.code === undefined ? {} : { refused: x.code }),
+				...(x.identity === undefined ? {} : { user: x.identity.user, credential: x.identity.credential }),
+				...(writableFinished ? {} : { cut: true }),
+			},
+			"request",
+		);
+	}
+
+	function challenge(x: Exchange, target: Target, verdict: Verdict & { ok: false }): void {
+		const code = verdict.presented ? refusal(verdict.reason, "CREDENTIAL_REFUSED") : "NO_CREDENTIAL";
+		const { status } = DOOR_ERRORS[code];
+		if (status === 401 && isNavigation(x.req, target.path)) {
+			x.code = code;
+			redirect(x.req, x.res, `/login?next=${encodeURIComponent(target.forward)}`);
+			return;
+		}
+		const basic = status === 401 && !isBrowser(x.req);
+		x.refuse(code, basic ? ["WWW-Authenticate", 'Basic realm="mlgate", charset="UTF-8"'] : []);
+	}
+
+	async function serve(x: Exchange): Promise<void> {
+		const { req, res, listener } = x;
+		const target = gate(req, listener.hosts, TAILS);
+		if ("refused" in target) {
+			// Not on requests with Authorization: MLflow's clients keep cookies, and send them with the next user's.
+			const clear = req.headers.authorization === undefined ? clearing(target.planted ?? []) : [];
+			return x.refuse(
+				target.refused,
+				clear.flatMap((cookie) => ["Set-Cookie", cookie]),
+			);
+		}
+		const method = req.method ?? "";
+		const { path } = target;
+		const reading = method === "GET" || method === "HEAD";
+		if (path === HEALTH_PATH && reading) {
+			x.kind = "door";
+			x.rule = path;
+			return answerJson(req, res, 200, { status: "ok" });
+		}
+		const facts: RequestFacts = {
+			method,
+			headers: req.headers,
+			listener: listener.name,
+			remoteAddress: req.socket.remoteAddress ?? "",
+			origin: `${listener.trust.scheme}://${req.headers.host?.toLowerCase()}`,
+		};
+		if (isPage(path)) {
+			x.kind = "page";
+			x.rule = exactPages.has(path) ? path : pagesBelow.find((prefix) => path.startsWith(prefix));
+			if (req.headers.expect !== undefined) res.writeContinue();
+			await pages.handle(req, res, { ...facts, path, query: new URLSearchParams(target.query) });
+			linger(req);
+			return;
+		}
+
+		const verdict = await authority.authenticate(facts);
+		if (x.gone) return;
+		if (!verdict.ok) return challenge(x, target, verdict);
+		const { identity } = verdict;
+		x.identity = identity;
+		if (!SAFE_METHODS.has(method)) {
+			const reason = authority.checkCsrf(facts, identity);
+			if (reason !== undefined) return x.refuse(refusal(reason, "CSRF_TOKEN"));
+		}
+
+		const own = reading ? doorRoutes.get(path) : undefined;
+		if (own !== undefined) {
+			x.kind = "door";
+			x.rule = path;
+			const { status, value } = await own(identity, new URLSearchParams(target.query));
+			return answerJson(req, res, status, value);
+		}
+		const route = match(method, target);
+		if (route === undefined) return x.refuse("ROUTE_UNKNOWN");
+		x.kind = route.class;
+		x.rule = route.rule;
+		if (route.needs === undefined) return x.refuse("ROUTE_UNKNOWN");
+		if (!atLeast(identity.role, route.needs)) return x.refuse(ROLE_TOO_LOW[route.needs]);
+		if (route.answer !== undefined) return x.refuse(route.answer);
+		transfers.forward(req, res, target.forward, identity, {
+			refused: (code) => {
+				x.code = code;
+			},
+			failed: (error) => log.warn({ err: error, route: route.rule }, "the tracking server failed a request"),
+		});
+	}
+
+	/** The one guard at the edge: whatever a request makes us throw ends that request and nothing else. */
+	function surprised(x: Exchange, error: unknown): void {
+		metrics.surprise();
+		log.error({ err: error, method: x.req.method, route: x.rule }, "a request failed unexpectedly");
+		try {
+			x.refuse("INTERNAL");
+		} catch {
+			x.res.destroy();
+		}
+	}
+
+	return function handle(req, res, listener) {
+		const x = new Exchange(req, res, listener);
+		req.on("error", () => {});
+		res.on("error", () => {});
+		res.once("close", () => {
+			x.gone = true;
+			record(x);
+		});
+		if (!accepting()) res.shouldKeepAlive = false;
+		serve(x).catch((error: unknown) => surprised(x, error));
+	};
+}

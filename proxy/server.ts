@@ -1,0 +1,64 @@
+/** The HTTP servers: limits, one request of a connection at a time, and bytes that never become a request. */
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
+import type { Duplex } from "node:stream";
+import { rawRefusal } from "./answer.ts";
+import type { BoundListener } from "./listeners.ts";
+import type { Handle } from "./pipeline.ts";
+
+/** Milliseconds and bytes. */
+const LIMITS = {
+	/** A request line of 8 KiB (a chart of 200 runs) and a browser's cookies for `localhost` fit. */
+	maxHeaderSize: 32 * 1024,
+	/** From the first byte to the end of the headers, and from connecting to the first byte. */
+	headersTimeout: 30_000,
+	/** Node's default ends an upload that is still moving after five minutes. Idle ones are ended in transfers.ts. */
+	requestTimeout: 0,
+	/** Longer than the 90 s that Tailscale's proxy keeps connections: the side that sends should close. */
+	keepAliveTimeout: 95_000,
+	connectionsCheckingInterval: 5_000,
+} as const;
+
+/** Requests of one connection that may wait for the one before them. Nobody's client sends two. */
+const PIPELINED = 8;
+
+const REFUSAL_OF: Readonly<Record<string, Parameters<typeof rawRefusal>[0]>> = {
+	HPE_HEADER_OVERFLOW: "HEADERS_TOO_LARGE",
+	ERR_HTTP_REQUEST_TIMEOUT: "REQUEST_TIMEOUT",
+};
+
+/** Sockets with a request on them: an error answer there would land in the middle of another one. */
+const busy = new WeakMap<Duplex, number>();
+
+function answerRaw(socket: Duplex, code: Parameters<typeof rawRefusal>[0]): void {
+	if (socket.writable && !busy.get(socket)) socket.end(rawRefusal(code), () => socket.destroy());
+	else socket.destroy();
+}
+
+/** A server for one listener. It does not listen yet. */
+export function createDoorServer(listener: BoundListener, handle: Handle): Server {
+	/** Requests are handled one after the other: a response without a socket cannot tell that its client left. */
+	const inTurn = (req: IncomingMessage, res: ServerResponse): void => {
+		const { socket } = req;
+		const waiting = busy.get(socket) ?? 0;
+		if (waiting > PIPELINED) {
+			socket.destroy();
+			return;
+		}
+		busy.set(socket, waiting + 1);
+		res.once("close", () => busy.set(socket, (busy.get(socket) ?? 1) - 1));
+		if (res.socket !== null) handle(req, res, listener);
+		else res.once("socket", () => handle(req, res, listener));
+	};
+	const server = createServer({ ...LIMITS, requireHostHeader: false, insecureHTTPParser: false }, inTurn);
+	server.maxHeadersCount = 0;
+	server.on("checkContinue", inTurn);
+	server.on("checkExpectation", inTurn);
+	server.on("connect", (_req, socket) => {
+		socket.on("error", () => {});
+		answerRaw(socket, "METHOD_UNKNOWN");
+	});
+	server.on("clientError", (error: NodeJS.ErrnoException, socket) => {
+		answerRaw(socket, REFUSAL_OF[error.code ?? ""] ?? "REQUEST_MALFORMED");
+	});
+	return server;
+}

@@ -1,0 +1,285 @@
+/** A door on loopback with accounts in memory, an upstream that records what it got, and a raw client. */
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
+import { type AddressInfo, connect, type Socket } from "node:net";
+import { pino } from "pino";
+import type { Authority, Identity, Pages, RequestFacts, Verdict } from "../../../proxy/authority.ts";
+import { type Door, type DoorOptions, openDoor } from "../../../proxy/door.ts";
+import type { Role } from "../../../proxy/roles.ts";
+
+export const HOST = "door.test:5000";
+
+/** Tokens named after their role, sessions named after their role, and what a test changes about them. */
+export class MemoryAuthority implements Authority {
+	readonly revoked = new Set<string>();
+	/** Milliseconds that each verification takes. */
+	delay = 0;
+	broken = false;
+	facts: RequestFacts | undefined;
+
+	async authenticate(facts: RequestFacts): Promise<Verdict> {
+		this.facts = facts;
+		if (this.broken) throw new Error("the store is on fire");
+		if (this.delay > 0) await new Promise((resolve) => setTimeout(resolve, this.delay));
+		const { authorization, cookie } = facts.headers;
+		const basic = /^Basic (.+)$/.exec(authorization ?? "")?.[1];
+		const token =
+			basic === undefined
+				? /^Bearer (.+)$/.exec(authorization ?? "")?.[1]
+				: Buffer.from(basic, "base64").toString().split(":")[1];
+		if (authorization !== undefined) return this.#verdict("token", token);
+		const session = /(?:^|; )session=(\w+)/.exec(cookie ?? "")?.[1];
+		return session === undefined
+			? { ok: false, presented: false, reason: "NO_CREDENTIAL" }
+			: this.#verdict("session", session);
+	}
+
+	#verdict(kind: "token" | "session", credential: string | undefined): Verdict {
+		const role = (["viewer", "editor", "admin"] as const).find((name) => name === credential);
+		if (role === undefined || credential === undefined) {
+			return { ok: false, presented: true, reason: kind === "token" ? "TOKEN_INVALID" : "SESSION_INVALID" };
+		}
+		if (this.revoked.has(role)) return { ok: false, presented: true, reason: "TOKEN_REVOKED" };
+		return { ok: true, identity: { kind, user: `${role}-user`, role: role satisfies Role, credential } };
+	}
+
+	checkCsrf(facts: RequestFacts, identity: Identity): string | undefined {
+		if (identity.kind !== "session") return undefined;
+		return facts.headers["x-csrf-token"] === `csrf-${identity.credential}` ? undefined : "CSRF_TOKEN";
+	}
+
+	stillValid(identity: Identity): boolean {
+		return !this.revoked.has(identity.role);
+	}
+
+	jwks() {
+		return { keys: [{ kid: "one" }] };
+	}
+
+	async checks() {
+		return [{ name: "postgres", ok: !this.broken, ms: 1 }];
+	}
+}
+
+export interface Seen {
+	method: string;
+	url: string;
+	headers: Record<string, string>;
+	rawHeaders: string[];
+	body: Buffer;
+	/** The request came to its end. */
+	whole: boolean;
+}
+
+export class Upstream {
+	readonly seen: Seen[] = [];
+	/** Requests whose connection broke before they were answered. */
+	broken = 0;
+	connections = 0;
+	answer: (req: IncomingMessage, res: ServerResponse, seen: Seen) => void = (_req, res) => {
+		res.setHeader("content-type", "application/json");
+		res.end('{"from":"upstream"}');
+	};
+	/** Answers before the request's body has arrived. */
+	early: ((req: IncomingMessage, res: ServerResponse) => void) | undefined;
+	readonly server: Server;
+
+	constructor() {
+		this.server = createServer((req, res) => {
+			const chunks: Buffer[] = [];
+			const seen: Seen = {
+				method: req.method ?? "",
+				url: req.url ?? "",
+				headers: Object.fromEntries(Object.entries(req.headers).map(([k, v]) => [k, String(v)])),
+				rawHeaders: req.rawHeaders,
+				body: Buffer.alloc(0),
+				whole: false,
+			};
+			this.seen.push(seen);
+			req.on("error", () => {});
+			res.on("error", () => {});
+			res.on("close", () => {
+				if (!res.writableFinished) this.broken++;
+			});
+			if (this.early) return this.early(req, res);
+			req.on("data", (chunk) => chunks.push(chunk));
+			req.on("end", () => {
+				seen.body = Buffer.concat(chunks);
+				seen.whole = true;
+				this.answer(req, res, seen);
+			});
+		});
+		this.server.keepAliveTimeout = 60_000;
+		this.server.on("connection", (socket) => {
+			this.connections++;
+			socket.on("close", () => this.connections--);
+		});
+	}
+
+	async listen(port = 0): Promise<number> {
+		await new Promise<void>((resolve) => this.server.listen(port, "127.0.0.1", resolve));
+		return (this.server.address() as AddressInfo).port;
+	}
+
+	async close(): Promise<void> {
+		this.server.closeAllConnections();
+		await new Promise((resolve) => this.server.close(resolve));
+	}
+}
+
+export class TestPages implements Pages {
+	readonly paths = ["/login", "/invite/"];
+	handled: { path: string; query: string; origin: string }[] = [];
+
+	async handle(
+		req: IncomingMessage,
+		res: ServerResponse,
+		facts: RequestFacts & { path: string; query: URLSearchParams },
+	) {
+		this.handled.push({ path: facts.path, query: facts.query.toString(), origin: facts.origin });
+		if (facts.path === "/invite/broken") throw new Error("a page failed");
+		if (req.method === "POST") for await (const _ of req);
+		res.writeHead(200, { "content-type": "text/html" }).end("<p>a page</p>");
+	}
+}
+
+export interface Rig {
+	door: Door;
+	port: number;
+	origin: string;
+	upstream: Upstream;
+	authority: MemoryAuthority;
+	pages: TestPages;
+	/** Lines of the door's log. */
+	logged: Record<string, unknown>[];
+	close(): Promise<void>;
+}
+
+export async function rig(
+	options: Partial<Pick<DoorOptions, "transfers">> & { drainSeconds?: number } = {},
+): Promise<Rig> {
+	const upstream = new Upstream();
+	const upstreamPort = await upstream.listen();
+	const authority = new MemoryAuthority();
+	const pages = new TestPages();
+	const logged: Record<string, unknown>[] = [];
+	const log = pino({ level: "debug" }, { write: (line: string) => void logged.push(JSON.parse(line)) });
+	const door = await openDoor({
+		settings: {
+			listeners: [
+				{ name: "edge", bind: "127.0.0.1", port: 0, hosts: [HOST] },
+				{ name: "ident", bind: "127.0.0.1", port: 0, hosts: [HOST] },
+			],
+			mlflow: { url: `http://127.0.0.1:${upstreamPort}` },
+			metrics: undefined,
+			drainSeconds: options.drainSeconds ?? 5,
+		},
+		authority,
+		pages,
+		log,
+		...(options.transfers === undefined ? {} : { transfers: options.transfers }),
+	});
+	const port = door.listeners[0]?.port ?? 0;
+	return {
+		door,
+		port,
+		origin: `http://127.0.0.1:${port}`,
+		upstream,
+		authority,
+		pages,
+		logged,
+		async close() {
+			await Promise.all([door.stop(), upstream.close()]);
+		},
+	};
+}
+
+/** A connection on which a test writes bytes and reads what comes. */
+export class Raw {
+	readonly socket: Socket;
+	received = "";
+	ended = false;
+	closed = false;
+
+	constructor(port: number) {
+		this.socket = connect(port, "127.0.0.1");
+		this.socket.on("data", (chunk) => {
+			this.received += chunk.toString("latin1");
+		});
+		this.socket.on("end", () => {
+			this.ended = true;
+		});
+		this.socket.on("close", () => {
+			this.closed = true;
+		});
+		this.socket.on("error", () => {});
+	}
+
+	send(text: string | Buffer): void {
+		this.socket.write(typeof text === "string" ? Buffer.from(text, "latin1") : text);
+	}
+
+	/** Statuses of the answers so far. */
+	get statuses(): number[] {
+		return [...this.received.matchAll(/HTTP\/1\.1 (\d{3})/g)].map(([, status]) => Number(status));
+	}
+
+	/** Waits until something holds; fails after three seconds. */
+	async until(holds: (raw: this) => boolean): Promise<this> {
+		await eventually(() => holds(this));
+		return this;
+	}
+
+	destroy(): void {
+		this.socket.destroy();
+	}
+}
+
+export async function eventually(holds: () => boolean, ms = 3000): Promise<void> {
+	const end = performance.now() + ms;
+	while (!holds()) {
+		if (performance.now() > end) throw new Error(`still not so after ${ms} ms: ${holds}`);
+		await new Promise((resolve) => setTimeout(resolve, 5));
+	}
+}
+
+export const quiet = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
+
+/** One whole answer to raw bytes: status, header block and body. */
+export async function exchange(
+	port: number,
+	bytes: string | Buffer,
+): Promise<{ status: number; head: string; body: string; code: string | undefined }> {
+	const raw = new Raw(port);
+	raw.send(bytes);
+	await raw.until(({ received, closed }) => {
+		if (closed) return true;
+		const at = received.indexOf("\r\n\r\n");
+		if (at < 0) return false;
+		const length = /\r\ncontent-length: (\d+)/i.exec(received.slice(0, at))?.[1];
+		return length !== undefined && received.length >= at + 4 + Number(length);
+	});
+	const [head = "", body = ""] = raw.received.split("\r\n\r\n");
+	raw.destroy();
+	return {
+		status: raw.statuses[0] ?? 0,
+		head,
+		body,
+		code: /x-door-error: (\w+)/i.exec(head)?.[1],
+	};
+}
+
+/** The bytes of a request with the right Host, and a token of a role unless `role` is null. */
+export function request(
+	method: string,
+	target: string,
+	{ role = "admin", headers = [], body = "" }: { role?: Role | null; headers?: string[]; body?: string } = {},
+): string {
+	return [
+		`${method} ${target} HTTP/1.1`,
+		`Host: ${HOST}`,
+		...(role === null ? [] : [`Authorization: Bearer ${role}`]),
+		...headers,
+		"",
+		body,
+	].join("\r\n");
+}
