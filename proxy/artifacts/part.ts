@@ -1,0 +1,154 @@
+/** Pieces of uploads on their way to the store: an object, or one part of it. */
+import { createHash } from "node:crypto";
+import { ArtifactError } from "./errors.ts";
+import type { Shared } from "./exchange.ts";
+import type { Intake } from "./intake.ts";
+import { Patience, StoreUnavailable } from "./patience.ts";
+
+/** Chunks below `small` are put together in blocks: a body that comes byte by byte costs no more than another. */
+const BLOCK = { small: 16 * 1024, size: 64 * 1024 } as const;
+
+/** Bytes that are kept as they come. */
+export class Kept {
+	readonly chunks: Buffer[] = [];
+	length = 0;
+	/** The block that the last chunk lies in. */
+	#block: Buffer | undefined;
+
+	add(chunk: Buffer): void {
+		this.length += chunk.length;
+		if (chunk.length >= BLOCK.small) {
+			this.chunks.push(chunk);
+			this.#block = undefined;
+			return;
+		}
+		const last = this.#block === undefined ? undefined : this.chunks.at(-1);
+		if (last === undefined || this.#block === undefined || last.length + chunk.length > BLOCK.size) {
+			this.#block = Buffer.allocUnsafeSlow(BLOCK.size);
+			this.#block.set(chunk);
+			this.chunks.push(this.#block.subarray(0, chunk.length));
+			return;
+		}
+		this.#block.set(chunk, last.length);
+		this.chunks[this.chunks.length - 1] = this.#block.subarray(0, last.length + chunk.length);
+	}
+
+	/** The bytes from a position on, as far as they lie together; undefined if there are none yet. */
+	from(place: { chunk: number; at: number }): Buffer | undefined {
+		for (;;) {
+			const chunk = this.chunks[place.chunk];
+			if (chunk === undefined) return undefined;
+			if (place.at < chunk.length) {
+				const bytes = place.at === 0 ? chunk : chunk.subarray(place.at);
+				place.at = chunk.length;
+				return bytes;
+			}
+			if (place.chunk + 1 === this.chunks.length) return undefined;
+			place.chunk++;
+			place.at = 0;
+		}
+	}
+}
+
+/** A stretch of a request's body, of known length. */
+export class Piece {
+	readonly length: number;
+	readonly #intake: Intake;
+	/** What has come, if it may have to be sent again. */
+	readonly #kept: Kept | undefined;
+	/** Came and was not sent yet, where nothing is kept. */
+	#next: Buffer | undefined;
+	readonly #hash = createHash("md5");
+	#md5: Buffer | undefined;
+	#taken = 0;
+	#taking: Promise<void> | undefined;
+
+	/** @param kept undefined: it can be sent once only. What is already in it is the beginning of the piece. */
+	constructor(intake: Intake, length: number, kept: Kept | undefined) {
+		this.#intake = intake;
+		this.length = length;
+		this.#kept = kept;
+		for (const chunk of kept?.chunks ?? []) this.#count(chunk);
+		if (length === 0) this.#md5 = this.#hash.digest();
+	}
+
+	/** Bytes that have come from the client so far. */
+	get taken(): number {
+		return this.#taken;
+	}
+
+	/** Whether it can be sent, or sent again. */
+	get whole(): boolean {
+		return this.#kept !== undefined || this.#taken === 0;
+	}
+
+	/** Of all bytes, once they have all been taken. */
+	get md5(): Buffer | undefined {
+		return this.#md5;
+	}
+
+	/** All bytes from the first: those that were kept, then those that still come. */
+	async *body(): AsyncGenerator<Buffer> {
+		const place = { chunk: 0, at: 0 };
+		for (let sent = 0; sent < this.length; ) {
+			const bytes = this.#kept === undefined ? this.#next : this.#kept.from(place);
+			if (bytes === undefined) {
+				// A body that was given up may still wait for the same bytes.
+				this.#taking ??= this.#take();
+				await this.#taking;
+				continue;
+			}
+			this.#next = undefined;
+			sent += bytes.length;
+			yield bytes;
+		}
+	}
+
+	async #take(): Promise<void> {
+		try {
+			const chunk = await this.#intake.take(this.length - this.#taken);
+			if (chunk === undefined) throw new ArtifactError("BODY_LENGTH");
+			if (this.#kept === undefined) this.#next = chunk;
+			else this.#kept.add(chunk);
+			this.#count(chunk);
+		} finally {
+			this.#taking = undefined;
+		}
+	}
+
+	#count(chunk: Buffer): void {
+		this.#hash.update(chunk);
+		this.#taken += chunk.length;
+		if (this.#taken === this.length) this.#md5 = this.#hash.digest();
+	}
+}
+
+/**
+ * Sends a piece. A store that is lost on the way gets it again from the start, if it was kept.
+ * @param query which part of which upload; empty for a whole object
+ * @returns the ETag with its quotes, which is the MD5 of what arrived: it has been compared with what was sent
+ */
+export async function sendPiece(
+	{ store, limits }: Pick<Shared, "store" | "limits">,
+	key: string,
+	query: Readonly<Record<string, string>>,
+	piece: Piece,
+	signal: AbortSignal,
+): Promise<string> {
+	const patience = new Patience(limits.hold);
+	for (;;) {
+		const before = piece.taken;
+		try {
+			const known = piece.md5?.toString("base64");
+			const etag = await store.put(key, query, piece.body(), piece.length, known, signal);
+			if (etag !== `"${piece.md5?.toString("hex")}"`) throw new ArtifactError("STORE_CHECKSUM");
+			return etag;
+		} catch (error) {
+			if (error instanceof StoreUnavailable && !piece.whole) {
+				throw new ArtifactError("STORE_LOST", { cause: error });
+			}
+			if (piece.taken > before) patience.moved();
+			await patience.wait(error, signal);
+		}
+	}
+}
