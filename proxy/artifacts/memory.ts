@@ -2,9 +2,14 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { StoreUnavailable } from "./patience.ts";
 
+/** Bytes of a block. What is smaller is not worth keeping for the next one. */
+export const BLOCK = 8 * 1024 * 1024;
+
 export class Memory {
 	readonly #total: number;
 	#free: number;
+	/** Blocks for the next one: what lies about for the garbage collector is memory, too. */
+	#spare: Buffer[] = [];
 	#waiting: { bytes: number; granted: () => void }[] = [];
 
 	/** @param total bytes */
@@ -53,6 +58,16 @@ export class Memory {
 	give(bytes: number): void {
 		this.#free += bytes;
 		this.#grant();
+	}
+
+	/** A buffer for a share that was granted. */
+	block(bytes: number): Buffer {
+		return (bytes === BLOCK ? this.#spare.pop() : undefined) ?? Buffer.allocUnsafeSlow(bytes);
+	}
+
+	/** Takes back buffers that nobody reads or writes any more. Giving back the share is another matter. */
+	recycle(blocks: readonly Buffer[]): void {
+		this.#spare.push(...blocks.filter(({ length }) => length === BLOCK));
 	}
 
 	#grant(): void {

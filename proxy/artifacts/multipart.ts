@@ -40,10 +40,11 @@ async function body<T>(x: Exchange, { memory, limits }: Shared, shape: z.ZodType
 	if (req.headers.expect !== undefined) res.writeContinue();
 	await memory.take(length, limits.hold, signal);
 	try {
-		const { chunks } = await collect(new Intake(req, signal, limits.idle), length);
+		const kept = new Kept(memory, length);
+		await collect(new Intake(req, signal, limits.idle), kept, length);
 		let value: unknown;
 		try {
-			value = JSON.parse(Buffer.concat(chunks).toString());
+			value = JSON.parse(Buffer.concat([...kept]).toString());
 			// Old clients encode twice; MLflow takes that.
 			if (typeof value === "string") value = JSON.parse(value);
 		} catch (cause) {
@@ -105,7 +106,11 @@ export async function part(
 	const upload = unfinished.use(ticket.key, ticket.id);
 	const keeps = memory.tryTake(length);
 	try {
-		const piece = new Piece(new Intake(req, signal, limits.idle), length, keeps ? new Kept() : undefined);
+		const piece = new Piece(
+			new Intake(req, signal, limits.idle),
+			length,
+			keeps ? new Kept(memory, length) : undefined,
+		);
 		const to = { partNumber: String(wanted.data), uploadId: ticket.id };
 		const etag = await sendPiece(shared, ticket.key, to, piece, signal);
 		answer(req, res, 200, ["Cache-Control", "no-store", "ETag", etag], "");

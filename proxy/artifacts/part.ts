@@ -3,50 +3,55 @@ import { createHash } from "node:crypto";
 import { ArtifactError } from "./errors.ts";
 import type { Shared } from "./exchange.ts";
 import type { Intake } from "./intake.ts";
+import { BLOCK, type Memory } from "./memory.ts";
 import { Patience, StoreUnavailable } from "./patience.ts";
 
-/** Chunks below `small` are put together in blocks: a body that comes byte by byte costs no more than another. */
-const BLOCK = { small: 16 * 1024, size: 64 * 1024 } as const;
-
-/** Bytes that are kept as they come. */
+/** Bytes that are kept as they come, in blocks: a body that comes byte by byte costs no more than another. */
 export class Kept {
-	readonly chunks: Buffer[] = [];
-	length = 0;
-	/** The block that the last chunk lies in. */
-	#block: Buffer | undefined;
+	readonly #memory: Memory;
+	/** The most that will come. */
+	readonly #room: number;
+	readonly #blocks: Buffer[] = [];
+	#length = 0;
+
+	/** @param memory must have granted `room` bytes */
+	constructor(memory: Memory, room: number) {
+		this.#memory = memory;
+		this.#room = room;
+	}
+
+	get length(): number {
+		return this.#length;
+	}
 
 	add(chunk: Buffer): void {
-		this.length += chunk.length;
-		if (chunk.length >= BLOCK.small) {
-			this.chunks.push(chunk);
-			this.#block = undefined;
-			return;
+		for (let rest = chunk; rest.length > 0; ) {
+			const at = this.#length % BLOCK;
+			if (at === 0) this.#blocks.push(this.#memory.block(Math.min(BLOCK, this.#room - this.#length)));
+			const copied = rest.copy(this.#blocks.at(-1) as Buffer, at);
+			if (copied === 0) throw new RangeError(`more than ${this.#room} bytes came`);
+			this.#length += copied;
+			rest = rest.subarray(copied);
 		}
-		const last = this.#block === undefined ? undefined : this.chunks.at(-1);
-		if (last === undefined || this.#block === undefined || last.length + chunk.length > BLOCK.size) {
-			this.#block = Buffer.allocUnsafeSlow(BLOCK.size);
-			this.#block.set(chunk);
-			this.chunks.push(this.#block.subarray(0, chunk.length));
-			return;
-		}
-		this.#block.set(chunk, last.length);
-		this.chunks[this.chunks.length - 1] = this.#block.subarray(0, last.length + chunk.length);
 	}
 
 	/** The bytes from a position on, as far as they lie together; undefined if there are none yet. */
-	from(place: { chunk: number; at: number }): Buffer | undefined {
-		for (;;) {
-			const chunk = this.chunks[place.chunk];
-			if (chunk === undefined) return undefined;
-			if (place.at < chunk.length) {
-				const bytes = place.at === 0 ? chunk : chunk.subarray(place.at);
-				place.at = chunk.length;
-				return bytes;
-			}
-			if (place.chunk + 1 === this.chunks.length) return undefined;
-			place.chunk++;
-			place.at = 0;
-		}
+	from(position: number): Buffer | undefined {
+		if (position >= this.#length) return undefined;
+		const start = position - (position % BLOCK);
+		const end = Math.min(this.#length, start + BLOCK);
+		return this.#blocks[start / BLOCK]?.subarray(position - start, end - start);
+	}
+
+	/** All bytes so far, block by block. */
+	*[Symbol.iterator](): Generator<Buffer> {
+		for (let at = 0; at < this.#length; at += BLOCK) yield this.from(at) as Buffer;
+	}
+
+	/** Lets others write into the blocks. Only when nobody can still be sending from them. */
+	recycle(): void {
+		this.#memory.recycle(this.#blocks.splice(0));
+		this.#length = 0;
 	}
 }
 
@@ -68,7 +73,7 @@ export class Piece {
 		this.#intake = intake;
 		this.length = length;
 		this.#kept = kept;
-		for (const chunk of kept?.chunks ?? []) this.#count(chunk);
+		for (const chunk of kept ?? []) this.#count(chunk);
 		if (length === 0) this.#md5 = this.#hash.digest();
 	}
 
@@ -89,9 +94,8 @@ export class Piece {
 
 	/** All bytes from the first: those that were kept, then those that still come. */
 	async *body(): AsyncGenerator<Buffer> {
-		const place = { chunk: 0, at: 0 };
 		for (let sent = 0; sent < this.length; ) {
-			const bytes = this.#kept === undefined ? this.#next : this.#kept.from(place);
+			const bytes = this.#kept === undefined ? this.#next : this.#kept.from(sent);
 			if (bytes === undefined) {
 				// A body that was given up may still wait for the same bytes.
 				this.#taking ??= this.#take();
@@ -114,6 +118,11 @@ export class Piece {
 		} finally {
 			this.#taking = undefined;
 		}
+	}
+
+	/** It has arrived: what was kept of it is not needed any more. */
+	arrived(): void {
+		this.#kept?.recycle();
 	}
 
 	#count(chunk: Buffer): void {
@@ -142,6 +151,7 @@ export async function sendPiece(
 			const known = piece.md5?.toString("base64");
 			const etag = await store.put(key, query, piece.body(), piece.length, known, signal);
 			if (etag !== `"${piece.md5?.toString("hex")}"`) throw new ArtifactError("STORE_CHECKSUM");
+			piece.arrived();
 			return etag;
 		} catch (error) {
 			if (error instanceof StoreUnavailable && !piece.whole) {

@@ -6,14 +6,14 @@ import { createHash } from "node:crypto";
 import { ArtifactError, answer, JSON_HEADERS } from "./errors.ts";
 import type { Exchange, Shared } from "./exchange.ts";
 import { Intake } from "./intake.ts";
+import { BLOCK } from "./memory.ts";
 import { Kept, Piece, sendPiece } from "./part.ts";
 import { patiently } from "./patience.ts";
 import { type Part, StoreError } from "./store.ts";
 import type { Upload } from "./unfinished.ts";
 
-const MIB = 1024 * 1024;
 /** Of a part, in bytes. Up to this size an upload is one request to the store. S3 takes no part below 5 MiB. */
-export const PART = 8 * MIB;
+const PART = BLOCK;
 /** S3 takes no more. */
 export const MOST_PARTS = 10_000;
 /** A body of unknown length gets parts of twice the size after so many of them: 368 GiB in all. */
@@ -39,7 +39,8 @@ async function* announced(intake: Intake, length: number, { memory, limits }: Sh
 		if (alone) await memory.take(bytes, limits.hold, signal);
 		const keeps = alone || memory.tryTake(bytes);
 		try {
-			const kept = alone ? await collect(intake, bytes) : keeps ? new Kept() : undefined;
+			const kept = keeps ? new Kept(memory, bytes) : undefined;
+			if (alone && kept !== undefined) await collect(intake, kept, bytes);
 			yield { piece: new Piece(intake, bytes, kept), last: left === 0 } satisfies Stretch;
 		} finally {
 			if (keeps) memory.give(bytes);
@@ -53,7 +54,8 @@ async function* unannounced(intake: Intake, { memory, limits }: Shared, signal: 
 		const size = PART << Math.min(MOST_DOUBLINGS, Math.floor(number / DOUBLING));
 		await memory.take(size, limits.hold, signal);
 		try {
-			const kept = await collect(intake, size);
+			const kept = new Kept(memory, size);
+			await collect(intake, kept, size);
 			last = await intake.ended();
 			yield { piece: new Piece(intake, kept.length, kept), last } satisfies Stretch;
 		} finally {
@@ -63,14 +65,12 @@ async function* unannounced(intake: Intake, { memory, limits }: Shared, signal: 
 }
 
 /** @param most bytes; fewer come only at the end of the body */
-export async function collect(intake: Intake, most: number): Promise<Kept> {
-	const kept = new Kept();
-	while (kept.length < most) {
-		const chunk = await intake.take(most - kept.length);
-		if (chunk === undefined) break;
-		kept.add(chunk);
+export async function collect(intake: Intake, into: Kept, most: number): Promise<void> {
+	while (into.length < most) {
+		const chunk = await intake.take(most - into.length);
+		if (chunk === undefined) return;
+		into.add(chunk);
 	}
-	return kept;
 }
 
 /** The ETag that the store gives an object of these parts. */
