@@ -10,8 +10,11 @@ export const PROJECT = "mlgate";
 export const PARTS = ["postgres", "minio", "mlflow", "door"] as const;
 export type Part = (typeof PARTS)[number];
 
-/** Images made by mlgate itself. The keeper is no part: it serves nothing and stays through `down`. */
-export const IMAGES = [...PARTS, "keeper"] as const;
+/**
+ * Images made by mlgate itself. The keeper is no part: it serves nothing and stays through `down`. Nor is the
+ * courier: a container that is made and never started, through which secret files reach a part's volume.
+ */
+export const IMAGES = [...PARTS, "keeper", "courier"] as const;
 export type Image = (typeof IMAGES)[number];
 
 /**
@@ -87,6 +90,7 @@ export const DATABASE = { mlflow: "mlflow", door: "door" } as const;
 /** Host names of things: `<name>-<part>`, `<name>-<network>`, `<name>-<volume>-data`, ... */
 export const hostName = {
 	container: (name: string, part: Part | "keeper") => `${name}-${part}`,
+	courier: (name: string, part: Part) => `${name}-${part}-courier`,
 	network: (name: string, network: NetworkName) => `${name}-${network}`,
 	dataVolume: (name: string, volume: DataVolume) => `${name}-${volume}-data`,
 	secretsVolume: (name: string, part: Part) => `${name}-${part}-secrets`,

@@ -78,6 +78,7 @@ export const RECIPES: Record<Image, Recipe> = {
 		node: true,
 	},
 	keeper: { folder: "infra/images/keeper", extras: [] },
+	courier: { folder: "infra/images/courier", extras: [] },
 };
 
 /** One file of a build context. */

@@ -1,7 +1,7 @@
 /** A whole door: its listeners, its pipeline, and the end of it. */
 import type { Server } from "node:http";
 import { setTimeout as sleep } from "node:timers/promises";
-import type { Authority, Pages } from "./authority.ts";
+import type { Authority, Check, Pages } from "./authority.ts";
 import { doorRoutes } from "./door/routes.ts";
 import { type TransferOptions, Transfers } from "./forward/transfers.ts";
 import { openUpstream, probeUpstream } from "./forward/upstream.ts";
@@ -27,6 +27,8 @@ export interface Door {
 	metrics: Metrics;
 	/** Requests that are being forwarded, and the connections to MLflow. */
 	live(): { transfers: number; connected: number; running: number; queued: number };
+	/** Round trips through MLflow: by itself, and to its database. */
+	checks(): Promise<Check[]>;
 	/**
 	 * Takes no new connections, lets what is running finish for at most `drainSeconds`, then cuts it.
 	 * @returns whether everything had finished by itself
@@ -58,11 +60,12 @@ export async function openDoor({
 		const { connected, running, queued } = upstream.stats;
 		return { transfers: transfers.size, connected, running, queued };
 	};
+	const checks = () => probeUpstream(upstream);
 	const metrics = new Metrics({ transfers: () => transfers.size, upstream: () => upstream.stats });
 	const handle = openPipeline({
 		authority,
 		pages,
-		doorRoutes: doorRoutes({ authority, probe: () => probeUpstream(upstream), accepting: () => accepting }),
+		doorRoutes: doorRoutes({ authority, probe: checks, accepting: () => accepting }),
 		transfers,
 		metrics,
 		log,
@@ -112,6 +115,7 @@ export async function openDoor({
 		listeners: bound,
 		metrics,
 		live,
+		checks,
 		stop: () => close(settings.drainSeconds * 1000),
 	};
 }

@@ -110,6 +110,14 @@ export const DOOR_ERRORS = {
 	ROLE_VIEWER: denied("This needs the role viewer."),
 	ROLE_EDITOR: denied("This needs the role editor or admin."),
 	ROLE_ADMIN: denied("This needs the role admin."),
+	ARTIFACT_LOCATION: denied(
+		"An artifact_location needs the role admin. Leave it out for the stack's own store.",
+	),
+	MODEL_SOURCE: denied(
+		"A source outside the tracked artifacts (mlflow-artifacts:/, runs:/, models:/) needs the role admin.",
+	),
+	BODY_JSON: { ...PATH, message: "The body must be a JSON object in UTF-8" },
+	BODY_TOO_LARGE: { ...PATH, message: "The body is too large for this route" },
 	HEAD_DOWNLOAD: {
 		status: 405,
 		errorCode: "BAD_REQUEST",

@@ -2,7 +2,7 @@
 import { type DestinationStream, type Logger, pino } from "pino";
 import type { DoorSettings } from "./settings.ts";
 
-export type Log = Pick<Logger, "debug" | "info" | "warn" | "error" | "fatal">;
+export type Log = Pick<Logger, "debug" | "info" | "warn" | "error" | "fatal" | "isLevelEnabled">;
 
 /** Keys whose value is a secret wherever they stand, at the top or one or two levels below. */
 const SECRET_KEYS = [

@@ -40,9 +40,12 @@ let stop = (_signal: string): void => process.exit(0);
 for (const signal of ["SIGTERM", "SIGINT"] as const) process.on(signal, () => stop(signal));
 
 const accounts = await openAccounts(settings, log);
-door = await openDoor({ settings, authority: accounts.authority, pages: accounts.pages, log });
+const open = await openDoor({ settings, authority: accounts.authority, pages: accounts.pages, log });
+await accounts.control.listen({ checks: open.checks });
+// From here on it is worth keeping: what goes wrong before ends the process.
+door = open;
 
-async function drain(signal: string, open: Door): Promise<void> {
+async function drain(signal: string): Promise<void> {
 	// Whoever asks twice means now.
 	stop = () => process.exit(1);
 	log.info({ signal, seconds: settings.drainSeconds }, "stopping");
@@ -51,5 +54,4 @@ async function drain(signal: string, open: Door): Promise<void> {
 	log.info({ whole }, "stopped");
 	process.exit(0);
 }
-const opened = door;
-stop = (signal) => void drain(signal, opened);
+stop = (signal) => void drain(signal);

@@ -17,7 +17,9 @@ import type { BoundListener } from "./listeners.ts";
 import type { Log } from "./log.ts";
 import type { Kind, Metrics } from "./metrics.ts";
 import { atLeast } from "./roles.ts";
+import { refusedBody } from "./routes/bodies.ts";
 import { match, TAILS } from "./routes/match.ts";
+import { quirk } from "./routes/quirks.ts";
 
 export interface PipelineOptions {
 	authority: Pick<Authority, "authenticate" | "checkCsrf">;
@@ -102,6 +104,7 @@ export function openPipeline(options: PipelineOptions): Handle {
 				: x.code !== undefined || !["read", "static", "door"].includes(x.kind)
 					? "info"
 					: "debug";
+		if (level === "debug" && !log.isLevelEnabled("debug")) return;
 		log[level](
 			{
 				listener: x.listener.name,
@@ -134,6 +137,7 @@ export function openPipeline(options: PipelineOptions): Handle {
 		const { req, res, listener } = x;
 		const target = gate(req, listener.hosts, TAILS);
 		if ("refused" in target) {
+			if (target.close) res.shouldKeepAlive = false;
 			// Not on requests with Authorization: MLflow's clients keep cookies, and send them with the next user's.
 			const clear = req.headers.authorization === undefined ? clearing(target.planted ?? []) : [];
 			return x.refuse(
@@ -186,15 +190,25 @@ export function openPipeline(options: PipelineOptions): Handle {
 		if (route === undefined) return x.refuse("ROUTE_UNKNOWN");
 		x.kind = route.class;
 		x.rule = route.rule;
+		const known = quirk(route, target.query, identity.role);
+		if (known !== undefined) return answerJson(req, res, 200, known);
 		if (route.needs === undefined) return x.refuse("ROUTE_UNKNOWN");
 		if (!atLeast(identity.role, route.needs)) return x.refuse(ROLE_TOO_LOW[route.needs]);
 		if (route.answer !== undefined) return x.refuse(route.answer);
-		transfers.forward(req, res, target.forward, identity, {
-			refused: (code) => {
-				x.code = code;
+		const rule = identity.role === "admin" ? undefined : route.body;
+		const judge = rule && ((body: Buffer) => refusedBody(rule, body));
+		transfers.forward(
+			req,
+			res,
+			{ path: target.forward, identity, judge },
+			{
+				refused: (code) => {
+					x.code = code;
+				},
+				failed: (error) =>
+					log.warn({ err: error, route: route.rule }, "the tracking server failed a request"),
 			},
-			failed: (error) => log.warn({ err: error, route: route.rule }, "the tracking server failed a request"),
-		});
+		);
 	}
 
 	/** The one guard at the edge: whatever a request makes us throw ends that request and nothing else. */

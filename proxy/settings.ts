@@ -43,9 +43,7 @@ const urlOf = (what: string, ...protocols: string[]) =>
 /** An origin: what is appended to it is a path. */
 const origin = z.string().refine((value) => {
 	const url = URL.parse(value);
-	return (
-		url?.protocol === "http:" && url.username === "" && (value === url.origin || value === `${url.origin}/`)
-	);
+	return url?.protocol === "http:" && url.href === `${url.origin}/`;
 }, "must be http://host[:port] and nothing else");
 
 const file = z.string().regex(/^\//, "must be an absolute path");

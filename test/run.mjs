@@ -43,7 +43,14 @@ for (const [name, check] of Object.entries(checks)) {
 	if (name === "system") break;
 }
 
-let counted = { numPassedTests: 0, numFailedTests: 0, numPendingTests: 0, numTodoTests: 0, success: false, testResults: [] };
+let counted = {
+	numPassedTests: 0,
+	numFailedTests: 0,
+	numPendingTests: 0,
+	numTodoTests: 0,
+	success: false,
+	testResults: [],
+};
 try {
 	counted = JSON.parse(readFileSync(report, "utf8"));
 } catch {

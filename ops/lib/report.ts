@@ -2,6 +2,8 @@
  * How commands tell what they are doing. Progress goes to stderr and into the command's dated log;
  * stdout belongs to the command's answer.
  */
+import ora, { type Ora } from "ora";
+import { duration, firstLine } from "./text.ts";
 
 /** One long step: a spinner with elapsed time on a terminal, plain lines elsewhere. */
 export interface Step {
@@ -24,3 +26,112 @@ export const silent: Report = {
 	note() {},
 	log() {},
 };
+
+/** Without a terminal a long step says this often that it is still at work. */
+const HEARTBEAT_MS = 15_000;
+
+/** What a step says on its way. A spinner or plain lines; both get every event. */
+interface Face {
+	begin(step: RunningStep): void;
+	tick(step: RunningStep): void;
+	end(step: RunningStep, ok: boolean): void;
+	note(text: string): void;
+}
+
+interface RunningStep {
+	title: string;
+	begun: number;
+	detail: string;
+}
+
+export interface ReportOptions {
+	stream: NodeJS.WriteStream;
+	/** Gets every line, also those that the terminal does not show. */
+	log: (text: string) => void;
+	heartbeatMs?: number;
+}
+
+/** The real thing: to the person on `stream`, and everything to the log. */
+export function createReport({ stream, log, heartbeatMs }: ReportOptions): Report {
+	// A dumb terminal cannot draw over a line.
+	const spins = stream.isTTY === true && process.env.TERM !== "dumb";
+	const face = spins ? spinner(stream) : plainLines(stream);
+	const pulse = spins ? 1000 : (heartbeatMs ?? HEARTBEAT_MS);
+
+	return {
+		async step(title, work) {
+			const step: RunningStep = { title, begun: performance.now(), detail: "" };
+			log(`begin: ${title}`);
+			face.begin(step);
+			const timer = setInterval(() => face.tick(step), pulse);
+			let ok = false;
+			try {
+				const result = await work({
+					detail(text) {
+						log(text);
+						step.detail = firstLine(text) || step.detail;
+						if (spins) face.tick(step);
+					},
+				});
+				ok = true;
+				return result;
+			} finally {
+				clearInterval(timer);
+				log(`${ok ? "done" : "failed"}: ${title} (${elapsed(step)})`);
+				face.end(step, ok);
+			}
+		},
+		note(text) {
+			log(text);
+			face.note(text);
+		},
+		log,
+	};
+}
+
+const elapsed = (step: RunningStep) => duration(performance.now() - step.begun);
+
+function plainLines(stream: NodeJS.WriteStream): Face {
+	const line = (text: string) => void stream.write(`${text}\n`);
+	return {
+		begin: ({ title }) => line(`${title} ...`),
+		tick: (step) => line(`${step.title} ... ${elapsed(step)}${step.detail ? `, now: ${step.detail}` : ""}`),
+		end: (step, ok) => line(`${step.title}: ${ok ? "done" : "failed"} (${elapsed(step)})`),
+		note: line,
+	};
+}
+
+/** One spinner for all: steps may run side by side, the latest one that still runs has the line. */
+function spinner(stream: NodeJS.WriteStream): Face {
+	const running: RunningStep[] = [];
+	// Without discardStdin:false ora would take Ctrl-C away from us while it spins.
+	const spin: Ora = ora({ stream, discardStdin: false, isEnabled: true });
+
+	function draw(): void {
+		const step = running.at(-1);
+		if (!step) return;
+		const head = `${step.title} (${elapsed(step)})`;
+		const room = (stream.columns || 80) - head.length - 6;
+		const detail = step.detail && room > 10 ? `  ${step.detail.slice(0, room)}` : "";
+		spin.text = head + detail;
+		if (!spin.isSpinning) spin.start();
+	}
+	function above(print: () => void): void {
+		if (spin.isSpinning) spin.stop();
+		print();
+		draw();
+	}
+	return {
+		begin(step) {
+			running.push(step);
+			draw();
+		},
+		tick: draw,
+		end(step, ok) {
+			running.splice(running.indexOf(step), 1);
+			const text = `${step.title} (${elapsed(step)})`;
+			above(() => (ok ? spin.succeed(text) : spin.fail(text)));
+		},
+		note: (text) => above(() => void stream.write(`${text}\n`)),
+	};
+}

@@ -9,8 +9,21 @@ import { refuse } from "../answer.ts";
 import type { Identity } from "../authority.ts";
 import type { DoorErrorCode } from "../errors.ts";
 import { hasBody } from "../gate/framing.ts";
+import { DECIDING } from "../routes/bodies.ts";
 import { SMALL, UploadBody } from "./body.ts";
 import { headersFromUpstream, headersToUpstream } from "./headers.ts";
+
+/** Looks at a whole body before it is sent on. @returns why it is not */
+export type Judge = (body: Buffer) => DoorErrorCode | undefined;
+
+/** What is to be sent on, on whose behalf. */
+export interface Order {
+	/** The canonical path and query. */
+	path: string;
+	identity: Identity;
+	/** The body decides: it is taken in whole, whatever its framing, and judged. */
+	judge?: Judge | undefined;
+}
 
 /** What a transfer tells about itself. */
 export interface Told {
@@ -21,7 +34,7 @@ export interface Told {
 }
 
 const GONE = new Error("the client has left");
-const REVOKED = new Error("the credential has ended");
+const ENDED = new Error("the door has ended this request");
 
 /** The connection broke before anything came back. */
 const LOST = new Set(["UND_ERR_SOCKET", "ECONNRESET", "EPIPE"]);
@@ -30,10 +43,9 @@ const SLOW = new Set(["UND_ERR_HEADERS_TIMEOUT", "UND_ERR_BODY_TIMEOUT", "UND_ER
 const codeOf = (error: Error): string => ("code" in error ? String(error.code) : "");
 
 export class Transfer implements Dispatcher.DispatchHandler {
-	readonly identity: Identity;
+	readonly order: Order;
 	readonly #req: IncomingMessage;
 	readonly #res: ServerResponse;
-	readonly #path: string;
 	readonly #upstream: Dispatcher;
 	readonly #told: Told;
 	#controller: Dispatcher.DispatchController | undefined;
@@ -46,21 +58,12 @@ export class Transfer implements Dispatcher.DispatchHandler {
 	#waitingSince: number | undefined;
 
 	/**
-	 * @param path the canonical path and query
 	 * @param told what it reports to; may be called until the response has closed
 	 */
-	constructor(
-		req: IncomingMessage,
-		res: ServerResponse,
-		path: string,
-		identity: Identity,
-		upstream: Dispatcher,
-		told: Told,
-	) {
+	constructor(req: IncomingMessage, res: ServerResponse, order: Order, upstream: Dispatcher, told: Told) {
 		this.#req = req;
 		this.#res = res;
-		this.#path = path;
-		this.identity = identity;
+		this.order = order;
 		this.#upstream = upstream;
 		this.#told = told;
 	}
@@ -72,10 +75,19 @@ export class Transfer implements Dispatcher.DispatchHandler {
 
 	start(): void {
 		const { headers } = this.#req;
-		if (!hasBody(this.#req)) return this.#dispatch(null);
+		const { judge } = this.order;
+		if (!hasBody(this.#req)) {
+			const refused = judge?.(Buffer.alloc(0));
+			if (refused !== undefined) this.end(refused);
+			else this.#dispatch(null);
+			return;
+		}
 		if (headers.expect !== undefined) this.#res.writeContinue();
 		const length = headers["content-length"];
-		if (length !== undefined && Number(length) <= SMALL) return this.#collect();
+		if (judge !== undefined || (length !== undefined && Number(length) <= SMALL)) {
+			this.#collect(judge);
+			return;
+		}
 		const body = new UploadBody(this.#req, () => this.#dispatch(body));
 		this.#body = body;
 	}
@@ -88,27 +100,34 @@ export class Transfer implements Dispatcher.DispatchHandler {
 		this.#body?.destroy();
 	}
 
-	/** Ends it from our side: the credential is not valid any more, or the client does not move. */
+	/** Ends it from our side: the body is refused, the credential not valid any more, the client does not move. */
 	end(code: DoorErrorCode): void {
 		if (this.#over) return;
 		this.#over = true;
-		this.#controller?.abort(REVOKED);
+		this.#controller?.abort(ENDED);
 		this.#body?.destroy();
 		this.#refuse(code);
 	}
 
-	#collect(): void {
+	#collect(judge: Judge | undefined): void {
 		const chunks: Buffer[] = [];
+		let size = 0;
 		this.#waitingSince = performance.now();
 		this.#req
 			.on("data", (chunk: Buffer) => {
 				this.#waitingSince = performance.now();
-				chunks.push(chunk);
+				size += chunk.length;
+				if (size <= DECIDING) chunks.push(chunk);
+				else this.end("BODY_TOO_LARGE");
 			})
 			.once("end", () => {
 				this.#waitingSince = undefined;
+				if (this.#over) return;
 				const [first] = chunks;
-				if (!this.#over) this.#dispatch(chunks.length === 1 && first ? first : Buffer.concat(chunks));
+				const body = chunks.length === 1 && first !== undefined ? first : Buffer.concat(chunks);
+				const refused = judge?.(body);
+				if (refused !== undefined) this.end(refused);
+				else this.#dispatch(body);
 			});
 	}
 
@@ -116,10 +135,14 @@ export class Transfer implements Dispatcher.DispatchHandler {
 		this.#tries++;
 		const headers = headersToUpstream(this.#req.headers);
 		const length = this.#req.headers["content-length"];
-		if (body instanceof UploadBody && length !== undefined) headers.push("content-length", length);
+		// An artifact goes in chunks even if its length is known: of a connection that breaks in the middle,
+		// gunicorn makes a short body where a length was announced, and MLflow stores it over the whole one.
+		if (body instanceof UploadBody && length !== undefined && this.#req.method !== "PUT") {
+			headers.push("content-length", length);
+		}
 		this.#upstream.dispatch(
 			{
-				path: this.#path,
+				path: this.order.path,
 				method: this.#req.method as Dispatcher.HttpMethod,
 				headers,
 				body,
@@ -130,13 +153,12 @@ export class Transfer implements Dispatcher.DispatchHandler {
 
 	onRequestStart(controller: Dispatcher.DispatchController): void {
 		// It may have waited for a connection: nothing has been sent yet, and nothing is for who has left.
-		if (this.#over) return controller.abort(GONE);
-		this.#controller = controller;
+		if (this.#over) controller.abort(GONE);
+		else this.#controller = controller;
 	}
 
 	onResponseStart(controller: Dispatcher.DispatchController, status: number): void {
-		if (status < 200) return;
-		if (this.#over) return controller.abort(GONE);
+		if (status < 200 || this.#over) return;
 		this.#res.writeHead(status, headersFromUpstream(controller.rawHeaders as Buffer[]));
 		this.#begun = true;
 	}
@@ -155,6 +177,8 @@ export class Transfer implements Dispatcher.DispatchHandler {
 		if (this.#over) return;
 		this.#over = true;
 		this.#res.end();
+		// An answer may come before the end of the upload. The rest is drained.
+		this.#body?.destroy();
 	}
 
 	onResponseError(_: unknown, error: Error): void {
@@ -167,6 +191,7 @@ export class Transfer implements Dispatcher.DispatchHandler {
 			return;
 		}
 		this.#over = true;
+		this.#body?.destroy();
 		this.#told.failed(error);
 		this.#refuse(SLOW.has(codeOf(error)) ? "UPSTREAM_TIMEOUT" : "UPSTREAM_UNAVAILABLE");
 	}

@@ -5,7 +5,7 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Dispatcher } from "undici";
 import type { Authority, Identity } from "../authority.ts";
-import { type Told, Transfer } from "./transfer.ts";
+import { type Order, type Told, Transfer } from "./transfer.ts";
 
 /** Milliseconds. */
 const SWEEP = 2_000;
@@ -40,11 +40,10 @@ export class Transfers {
 
 	/**
 	 * Sends a request on and its answer back.
-	 * @param path the canonical path and query
 	 * @param res must have its socket, and not have closed yet
 	 */
-	forward(req: IncomingMessage, res: ServerResponse, path: string, identity: Identity, told: Told): void {
-		const transfer = new Transfer(req, res, path, identity, this.#upstream, told);
+	forward(req: IncomingMessage, res: ServerResponse, order: Order, told: Told): void {
+		const transfer = new Transfer(req, res, order, this.#upstream, told);
 		this.#running.add(transfer);
 		res.once("close", () => {
 			this.#running.delete(transfer);
@@ -57,7 +56,7 @@ export class Transfers {
 		const now = performance.now();
 		for (const transfer of this.#running) {
 			const { waitingSince } = transfer;
-			if (!this.#stands(transfer.identity)) transfer.end("CREDENTIAL_ENDED");
+			if (!this.#stands(transfer.order.identity)) transfer.end("CREDENTIAL_ENDED");
 			else if (waitingSince !== undefined && now - waitingSince > this.#clientIdle) {
 				transfer.end("CLIENT_IDLE");
 			}

@@ -30,10 +30,11 @@ export function openUpstream(url: string): Pool {
 
 const PROBE_TIMEOUT = 5_000;
 
-/** One of MLflow alone, one through MLflow to its database. */
+/** MLflow alone, through MLflow to its database, through MLflow to its objects (a folder that no run has). */
 const PROBES = [
 	{ name: "mlflow", path: "/health" },
 	{ name: "tracking database", path: "/api/2.0/mlflow/experiments/search?max_results=1" },
+	{ name: "object store", path: "/api/2.0/mlflow-artifacts/artifacts?path=mlgate-probe" },
 ] as const;
 
 /** Round trips through MLflow. */

@@ -13,6 +13,8 @@ export const HEALTH_PATH = "/door/health";
 
 export interface Refused {
 	refused: DoorErrorCode;
+	/** The connection must not be used again: where this request ends, and the next begins, is in doubt. */
+	close?: boolean;
 	/** Cookies to clear, for `HEADER_COOKIE`. */
 	planted?: readonly string[];
 }
@@ -23,7 +25,7 @@ export function gate(
 	tails: readonly Tail[],
 ): Target | Refused {
 	const refused = refusedHeaders(req) ?? refusedFraming(req);
-	if (refused !== undefined) return { refused };
+	if (refused !== undefined) return { refused, close: true };
 	const target = canonicalTarget(req.method ?? "", req.url ?? "", tails);
 	if ("refused" in target) return target;
 	if (target.path !== HEALTH_PATH) {

@@ -5,6 +5,7 @@
 import type { DoorErrorCode } from "../errors.ts";
 import type { Tail, Target } from "../gate/target.ts";
 import { NEEDED, type Role, type RouteClass } from "../roles.ts";
+import { type BodyRule, bodyRuleOf } from "./bodies.ts";
 import { answerOf, classOf } from "./classes.ts";
 import generated from "./mlflow-2.13.0.json" with { type: "json" };
 
@@ -17,6 +18,8 @@ export interface Route {
 	needs: Role | undefined;
 	/** The row of `errors.ts` that the door answers with instead of asking MLflow. */
 	answer: DoorErrorCode | undefined;
+	/** What somebody who is no admin may not write into the body. */
+	body: BodyRule | undefined;
 }
 
 /** A rule that ends in a path of the caller's: everything before it is the prefix. */
@@ -36,6 +39,7 @@ for (const { rule, methods } of generated.routes) {
 			class: routeClass,
 			needs: NEEDED[routeClass],
 			answer: answerOf(method, rule),
+			body: bodyRuleOf(method, rule),
 		});
 	}
 	if (prefix === undefined) FIXED.set(rule, of);

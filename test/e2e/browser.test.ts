@@ -49,7 +49,10 @@ describe("in a browser", () => {
 
 	test("a viewer signs in, sees runs, cannot change anything, and signs out for good", async () => {
 		await mustRun(["train", "--epochs", "2", "--runs", "2"]);
-		expect((await mlgate(["users", "add", "vera", "--role", "viewer", "--password-stdin"], { input: PASSWORD })).code).toBe(0);
+		expect(
+			(await mlgate(["users", "add", "vera", "--role", "viewer", "--password-stdin"], { input: PASSWORD }))
+				.code,
+		).toBe(0);
 		const context = await browser.newContext({ viewport: { width: 1280, height: 800 } });
 		const page = await context.newPage();
 		await page.goto(`${origin}/#/experiments`);

@@ -39,7 +39,10 @@ print(json.dumps({
 describe("the stock Python client", () => {
 	test.each([
 		["a token as Bearer", () => ({ MLFLOW_TRACKING_TOKEN: editor })],
-		["a token as Basic password", () => ({ MLFLOW_TRACKING_USERNAME: "ci", MLFLOW_TRACKING_PASSWORD: editor })],
+		[
+			"a token as Basic password",
+			() => ({ MLFLOW_TRACKING_USERNAME: "ci", MLFLOW_TRACKING_PASSWORD: editor }),
+		],
 	])("logs a run and gets its artifact back byte for byte with %s", async (label, credential) => {
 		const ended = await python(ROUND_TRIP, {
 			MLFLOW_TRACKING_URI: uri,
@@ -119,7 +122,11 @@ print(json.dumps({"answers": answers, "read": read, "found": run in found}))
 	});
 
 	test("with no credential every call is 401", async () => {
-		for (const path of ["/api/2.0/mlflow/experiments/search?max_results=1", "/get-artifact?path=a&run_uuid=b", "/version"]) {
+		for (const path of [
+			"/api/2.0/mlflow/experiments/search?max_results=1",
+			"/get-artifact?path=a&run_uuid=b",
+			"/version",
+		]) {
 			const answer = await fetch(uri + path);
 			expect([path, answer.status]).toEqual([path, 401]);
 			expect(await answer.json()).toMatchObject({ error_code: "UNAUTHENTICATED" });

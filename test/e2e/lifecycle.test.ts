@@ -36,7 +36,15 @@ async function expectRunKept(): Promise<void> {
 
 /** Container ids by name: they tell whether something was replaced. */
 async function containers(): Promise<string> {
-	return docker("ps", "-a", "--no-trunc", "--filter", `label=mlgate.stack=${NAME}`, "--format", "{{.Names}} {{.ID}}");
+	return docker(
+		"ps",
+		"-a",
+		"--no-trunc",
+		"--filter",
+		`label=mlgate.stack=${NAME}`,
+		"--format",
+		"{{.Names}} {{.ID}}",
+	);
 }
 
 describe("a stack's life", () => {
@@ -81,7 +89,12 @@ describe("a stack's life", () => {
 	test("Postgres and MinIO were always stopped with grace", async () => {
 		const log = await docker("logs", "--tail", "2000", `${NAME}-postgres`).catch(() => "");
 		await mustRun(["down"]);
-		const codes = await docker("inspect", "--format", "{{.Name}} {{.State.ExitCode}}", ...["postgres", "minio", "mlflow", "door"].map((part) => `${NAME}-${part}`));
+		const codes = await docker(
+			"inspect",
+			"--format",
+			"{{.Name}} {{.State.ExitCode}}",
+			...["postgres", "minio", "mlflow", "door"].map((part) => `${NAME}-${part}`),
+		);
 		expect(codes).not.toMatch(/ 137/);
 		await mustRun(["up", "--yes"]);
 		expect(log).not.toContain("PANIC");
@@ -89,7 +102,17 @@ describe("a stack's life", () => {
 
 	test("destroy keeps the data volumes, and the next up finds every run", async () => {
 		await mustRun(["destroy", "--yes"]);
-		expect(await docker("volume", "ls", "-q", "--filter", `label=mlgate.stack=${NAME}`, "--filter", "label=mlgate.data=true")).not.toBe("");
+		expect(
+			await docker(
+				"volume",
+				"ls",
+				"-q",
+				"--filter",
+				`label=mlgate.stack=${NAME}`,
+				"--filter",
+				"label=mlgate.data=true",
+			),
+		).not.toBe("");
 		await mustRun(["up", "--yes"]);
 		await expectRunKept();
 	});

@@ -13,7 +13,8 @@ beforeAll(async () => {
 	};
 	secrets = [];
 	for (const [part, names] of Object.entries(files)) {
-		for (const name of names) secrets.push(await docker("exec", `${NAME}-${part}`, "cat", `/run/secrets/${name}`));
+		for (const name of names)
+			secrets.push(await docker("exec", `${NAME}-${part}`, "cat", `/run/secrets/${name}`));
 	}
 });
 
@@ -54,7 +55,10 @@ describe("secrets", () => {
 	test("a token is printed by the command that makes it and kept nowhere", async () => {
 		const made = await token("viewer", "seen-once");
 		expect(made.split(".")).toHaveLength(3);
-		const places = [...texts(join(CHECKOUT, ".mlgate")), { path: "tokens list", text: (await mustRun(["tokens", "list", "--json"])).stdout }];
+		const places = [
+			...texts(join(CHECKOUT, ".mlgate")),
+			{ path: "tokens list", text: (await mustRun(["tokens", "list", "--json"])).stdout },
+		];
 		expect(places.filter(({ text }) => text.includes(made)).map(({ path }) => path)).toEqual([]);
 	});
 

@@ -12,19 +12,27 @@ describe("npx mlgate train", () => {
 		const headers = { authorization: `Bearer ${await token("viewer", "train-reader")}` };
 		const get = async (path: string) => (await fetch(uri + path, { headers })).json() as Promise<never>;
 		const { run } = (await get(`/api/2.0/mlflow/runs/get?run_id=${logged.run_id}`)) as {
-			run: { info: { experiment_id: string; status: string }; data: Record<string, { key: string; value: unknown }[]> };
+			run: {
+				info: { experiment_id: string; status: string };
+				data: Record<string, { key: string; value: unknown }[]>;
+			};
 		};
-		const value = (list: "params" | "metrics" | "tags", key: string) => run.data[list]?.find((entry) => entry.key === key)?.value;
+		const value = (list: "params" | "metrics" | "tags", key: string) =>
+			run.data[list]?.find((entry) => entry.key === key)?.value;
 		expect(run.info).toMatchObject({ experiment_id: said.experiment_id, status: "FINISHED" });
 		expect(value("params", "epochs")).toBe("3");
 		expect(Number(value("params", "corpus_recipes"))).toBeGreaterThan(200);
 		expect(value("metrics", "heldout_hit_at_10")).toBe(logged.metrics.heldout_hit_at_10);
 		expect(value("tags", "mlflow.source.git.commit")).toMatch(/^[0-9a-f]{40}$/);
 
-		const history = (await get(`/api/2.0/mlflow/metrics/get-history?run_id=${logged.run_id}&metric_key=loss`)) as {
+		const history = (await get(
+			`/api/2.0/mlflow/metrics/get-history?run_id=${logged.run_id}&metric_key=loss`,
+		)) as {
 			metrics: { value: number; step: number }[];
 		};
-		const losses = history.metrics.sort((a, b) => Number(a.step) - Number(b.step)).map((point) => point.value);
+		const losses = history.metrics
+			.sort((a, b) => Number(a.step) - Number(b.step))
+			.map((point) => point.value);
 		expect(losses).toHaveLength(3);
 		expect(losses[2]).toBeLessThan(losses[0] ?? 0);
 
@@ -32,13 +40,18 @@ describe("npx mlgate train", () => {
 			`/api/2.0/mlflow/model-versions/get?name=flavor-ml-embeddings&version=${logged.model_version}`,
 		)) as { model_version: { run_id: string } };
 		expect(model_version.run_id).toBe(logged.run_id);
-		const artifact = await fetch(`${uri}/get-artifact?path=embeddings/ingredient-embeddings.bin&run_uuid=${logged.run_id}`, { headers });
+		const artifact = await fetch(
+			`${uri}/get-artifact?path=embeddings/ingredient-embeddings.bin&run_uuid=${logged.run_id}`,
+			{ headers },
+		);
 		const header = (await answerBytes(artifact)).subarray(0, 16).toString("latin1");
 		expect(header).toMatch(/^\d+ 16\n/);
 	});
 
 	test("the token it used is revoked afterwards", async () => {
-		const tokens = (await mustAnswer(["tokens", "list"])) as { tokens: { name: string; revoked?: unknown }[] };
+		const tokens = (await mustAnswer(["tokens", "list"])) as {
+			tokens: { name: string; revoked?: unknown }[];
+		};
 		const list = Array.isArray(tokens) ? tokens : tokens.tokens;
 		const used = list.filter((entry: { name: string }) => entry.name.startsWith("train-"));
 		expect(used.every((entry: { revoked?: unknown }) => Boolean(entry.revoked))).toBe(true);

@@ -8,7 +8,10 @@ afterEach(async () => {
 });
 
 /** The three lines every failure ends with. */
-function expectProblem(said: { stdout: string; code: number }, code: number): { code: string; what: string; fix: string } {
+function expectProblem(
+	said: { stdout: string; code: number },
+	code: number,
+): { code: string; what: string; fix: string } {
 	expect(said.code).toBe(code);
 	const { error } = JSON.parse(said.stdout);
 	expect(error.what).toBeTruthy();

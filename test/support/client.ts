@@ -1,5 +1,5 @@
-import { type Ended, run } from "./mlgate.ts";
 import { imageRef } from "../../infra/images.ts";
+import { type Ended, run } from "./mlgate.ts";
 
 /**
  * Runs a Python script with the stock MLflow client on the host's network, as a user's notebook would.
@@ -10,7 +10,20 @@ export function python(script: string, env: Record<string, string> = {}): Promis
 	const names = Object.keys(env).flatMap((name) => ["--env", name]);
 	return run(
 		"docker",
-		["run", "--rm", "-i", "--network", "host", "--user", "10003", ...names, "--entrypoint", "python", imageRef("mlflow"), "-"],
+		[
+			"run",
+			"--rm",
+			"-i",
+			"--network",
+			"host",
+			"--user",
+			"10003",
+			...names,
+			"--entrypoint",
+			"python",
+			imageRef("mlflow"),
+			"-",
+		],
 		{ input: script, env },
 	);
 }

@@ -116,7 +116,7 @@ def report(removed, left, limit):
     if removed:
         say(f"removed {removed // mib} MiB of orphans, {left // mib} MiB left")
     if left > limit:
-        say(f"{left // mib} MiB are in use, above the limit of {limit // mib} MiB")
+        say(f"{left // mib} MiB are in use or too young to go, above the limit of {limit // mib} MiB")
 
 
 def run(root, *, max_age, limit, interval=INTERVAL_SECONDS):

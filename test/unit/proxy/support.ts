@@ -13,11 +13,17 @@ export class MemoryAuthority implements Authority {
 	readonly revoked = new Set<string>();
 	/** Milliseconds that each verification takes. */
 	delay = 0;
+	/** Verifications wait for it. */
+	until: Promise<void> | undefined;
+	/** Verifications begun. */
+	asked = 0;
 	broken = false;
 	facts: RequestFacts | undefined;
 
 	async authenticate(facts: RequestFacts): Promise<Verdict> {
 		this.facts = facts;
+		this.asked++;
+		await this.until;
 		if (this.broken) throw new Error("the store is on fire");
 		if (this.delay > 0) await new Promise((resolve) => setTimeout(resolve, this.delay));
 		const { authorization, cookie } = facts.headers;
@@ -255,8 +261,9 @@ export async function exchange(
 		if (closed) return true;
 		const at = received.indexOf("\r\n\r\n");
 		if (at < 0) return false;
+		if (String(bytes).startsWith("HEAD ")) return true;
 		const length = /\r\ncontent-length: (\d+)/i.exec(received.slice(0, at))?.[1];
-		return length !== undefined && received.length >= at + 4 + Number(length);
+		return length === undefined ? received.endsWith("0\r\n\r\n") : received.length >= at + 4 + Number(length);
 	});
 	const [head = "", body = ""] = raw.received.split("\r\n\r\n");
 	raw.destroy();

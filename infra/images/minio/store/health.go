@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"time"
 
 	"github.com/minio/minio-go/v7"
@@ -20,11 +21,11 @@ func health() error {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), healthTimeout)
 	defer cancel()
-	password, err := volume{dir: dataDir}.rootPassword()
+	password, err := os.ReadFile(rootPasswordFile)
 	if err != nil {
 		return err
 	}
-	root, err := client(rootUser, password)
+	root, err := client(rootUser, string(password))
 	if err != nil {
 		return err
 	}

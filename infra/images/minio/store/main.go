@@ -17,16 +17,17 @@ const (
 	dataDir = "/var/lib/minio"
 	// secretsDir holds one file for each user, see users.
 	secretsDir = "/run/secrets"
-	// readyFile lies on a tmpfs: it is gone after every stop.
-	readyFile = "/run/minio/ready"
-	listen    = ":9000"
-	endpoint  = "127.0.0.1:9000"
+	// These two lie on a tmpfs: they are gone after every stop.
+	readyFile        = "/run/minio/ready"
+	rootPasswordFile = "/run/minio/root-password"
+	listen           = ":9000"
+	endpoint         = "127.0.0.1:9000"
 
 	// bucket holds what MLflow tracks.
 	bucket = "mlflow"
 	// healthBucket is for the health check alone, so that its canary never shows up among artifacts.
 	healthBucket = "mlgate-health"
-	// rootUser never leaves this container; its password is made at the first start and stays on the volume.
+	// rootUser never leaves this container. Its password is made at every start and lies in no backup.
 	rootUser = "mlgate-root"
 )
 

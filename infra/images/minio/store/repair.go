@@ -13,7 +13,8 @@ import (
 	"github.com/minio/minio-go/v7/pkg/credentials"
 )
 
-// policyName is what every user of ours gets: its bucket, and nothing else.
+// policyName is what every user of ours gets: its bucket, and nothing else. Without the last statement a MinIO user
+// may change its own secret and make further keys of its own, which would outlive a change of secrets.
 const policyName = "mlgate-bucket"
 
 var policy = fmt.Sprintf(`{
@@ -28,7 +29,8 @@ var policy = fmt.Sprintf(`{
 			"Effect": "Allow",
 			"Action": ["s3:GetObject", "s3:PutObject", "s3:DeleteObject", "s3:AbortMultipartUpload", "s3:ListMultipartUploadParts"],
 			"Resource": ["arn:aws:s3:::%[1]s/*"]
-		}
+		},
+		{"Effect": "Deny", "Action": ["admin:*"]}
 	]
 }`, bucket)
 
@@ -101,14 +103,24 @@ func makeBucket(ctx context.Context, root *minio.Client, name string) error {
 	return root.MakeBucket(ctx, name, minio.MakeBucketOptions{})
 }
 
-// repairUser sets secret, state and policy. The call that sets a user's policies as a whole is the deprecated one;
-// attaching alone would leave policies that somebody added.
+// repairUser sets secret, state and policy, and removes further keys made in the user's name: a change of the secret
+// must shut out whoever had the old one. (Temporary keys end with the root password, see serve.) The call that sets a user's policies as a whole is the deprecated
+// one; attaching alone would leave policies that somebody added.
 func repairUser(ctx context.Context, admin *madmin.AdminClient, user, secret string) error {
 	if err := admin.SetUser(ctx, user, secret, madmin.AccountEnabled); err != nil {
 		return err
 	}
 	if err := admin.SetPolicy(ctx, policyName, user, false); err != nil {
 		return err
+	}
+	further, err := admin.ListServiceAccounts(ctx, user)
+	if err != nil {
+		return fmt.Errorf("listing further keys: %w", err)
+	}
+	for _, key := range further.Accounts {
+		if err := admin.DeleteServiceAccount(ctx, key.AccessKey); err != nil {
+			return fmt.Errorf("removing further key %s: %w", key.AccessKey, err)
+		}
 	}
 	s3, err := client(user, secret)
 	if err != nil {

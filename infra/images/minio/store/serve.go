@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/hex"
 	"fmt"
 	"net/http"
 	"os"
@@ -32,8 +33,9 @@ func serve() (int, error) {
 	if err != nil {
 		return exitCode(err), err
 	}
-	password, err := v.rootPassword()
-	if err != nil {
+	// A new one at every start. It also signs the temporary keys that any user may ask for: they end here too.
+	password := hex.EncodeToString(random(20))
+	if err := os.WriteFile(rootPasswordFile, []byte(password), 0o600); err != nil {
 		return exitCode(err), err
 	}
 	server, err := startServer(v)
@@ -67,6 +69,8 @@ func serve() (int, error) {
 				return exitCode(failure), failure
 			case status.Signaled() && !stopping:
 				return exitFailed, fmt.Errorf("MinIO was killed by signal %d", status.Signal())
+			case status.Signaled() && status.Signal() == syscall.SIGTERM:
+				return 0, nil // stopped before it could listen to a stop
 			case status.Signaled():
 				return 128 + int(status.Signal()), nil
 			}
@@ -80,7 +84,7 @@ func startServer(v volume) (*os.Process, error) {
 	env := []string{
 		"HOME=/tmp",
 		"MINIO_ROOT_USER=" + rootUser,
-		"MINIO_ROOT_PASSWORD_FILE=" + v.path("root-password"),
+		"MINIO_ROOT_PASSWORD_FILE=" + rootPasswordFile,
 		"MINIO_BROWSER=off",
 		"MINIO_UPDATE=off",
 	}

@@ -2,7 +2,6 @@ package main
 
 import (
 	"crypto/rand"
-	"encoding/hex"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -12,14 +11,10 @@ import (
 
 // A volume is the data volume:
 //
-//	lock            held as long as the container runs: two servers on one volume would destroy it
-//	root-password   made at the first start, 0600
-//	objects/        MinIO's own
-//	identity        made when bucket and users first stood: a volume that has one and no objects has lost its data
-type volume struct {
-	dir  string
-	lock *os.File
-}
+//	lock       held as long as the container runs: two servers on one volume would destroy it
+//	objects/   MinIO's own
+//	identity   made when bucket and users first stood: a volume that has one and no objects has lost its data
+type volume struct{ dir string }
 
 func (v volume) path(name string) string { return filepath.Join(v.dir, name) }
 
@@ -28,12 +23,12 @@ func (v volume) objects() string { return v.path("objects") }
 // openVolume takes the lock and refuses what is not ours or has lost its data.
 func openVolume(dir string) (volume, error) {
 	v := volume{dir: dir}
-	lock, err := os.OpenFile(v.path("lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	// A bare descriptor: the collector closes an os.File that nobody uses any more, and the lock would go with it.
+	lock, err := syscall.Open(v.path("lock"), syscall.O_CREAT|syscall.O_RDWR|syscall.O_CLOEXEC, 0o600)
 	if err != nil {
 		return v, refusef("the data volume is not writable for uid %d: %v", os.Getuid(), err)
 	}
-	v.lock = lock
-	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+	if err := syscall.Flock(lock, syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
 		return v, refusef("another container is running on this data volume")
 	}
 	identity, err := v.identity()
@@ -58,7 +53,7 @@ func (v volume) foreign(formatted bool) ([]string, error) {
 	if formatted {
 		return nil, nil
 	}
-	ours := map[string]bool{"lock": true, "root-password": true, "root-password.new": true, "lost+found": true, "objects": true, ".minio.sys": true}
+	ours := map[string]bool{"lock": true, "lost+found": true, "objects": true, ".minio.sys": true}
 	var foreign []string
 	for _, dir := range []string{v.dir, v.objects()} {
 		entries, err := os.ReadDir(dir)
@@ -90,22 +85,12 @@ func (v volume) identify() error {
 	}
 	b := random(16)
 	b[6], b[8] = b[6]&0x0f|0x40, b[8]&0x3f|0x80
-	return v.write("identity", fmt.Sprintf("%x-%x-%x-%x-%x\n", b[:4], b[4:6], b[6:8], b[8:10], b[10:]), 0o644)
-}
-
-// rootPassword makes the password at the first start and leaves its path for MinIO to read.
-func (v volume) rootPassword() (string, error) {
-	text, err := os.ReadFile(v.path("root-password"))
-	if os.IsNotExist(err) || (err == nil && len(text) == 0) {
-		password := hex.EncodeToString(random(20))
-		return password, v.write("root-password", password, 0o600)
-	}
-	return string(text), err
+	return v.write("identity", fmt.Sprintf("%x-%x-%x-%x-%x\n", b[:4], b[4:6], b[6:8], b[8:10], b[10:]))
 }
 
 // write puts a whole file in place or none, and has it on the disk before it returns.
-func (v volume) write(name, content string, mode os.FileMode) error {
-	file, err := os.OpenFile(v.path(name+".new"), os.O_CREATE|os.O_TRUNC|os.O_WRONLY, mode)
+func (v volume) write(name, content string) error {
+	file, err := os.OpenFile(v.path(name+".new"), os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o644)
 	if err != nil {
 		return err
 	}

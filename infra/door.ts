@@ -1,0 +1,93 @@
+import type { Volume } from "@pulumi/docker";
+import type { Output, Resource } from "@pulumi/pulumi";
+import {
+	ALIAS,
+	DATABASE,
+	LISTENERS,
+	type Listener,
+	type NetworkName,
+	PATH,
+	PORT,
+	SECRET_FILE,
+	STORE,
+} from "./contract.ts";
+import type { Networks } from "./networks.ts";
+import { doorFiles } from "./secrets.ts";
+import { Service } from "./service.ts";
+
+export interface DoorArgs {
+	stackName: string;
+	/** MiB. */
+	memory: number;
+	/** Port on the host's loopback. */
+	port: number;
+	session: { idleHours: number; maxDays: number };
+	logLevel: string;
+	networks: Networks;
+	data: Volume;
+	/** Passwords of the door's own user in each store. */
+	passwords: { database: Output<string>; store: Output<string> };
+	after: readonly Resource[];
+}
+
+/** The networks the door is on, and what it is called there besides its own name. */
+const PLACES: Readonly<Partial<Record<NetworkName, readonly string[]>>> = {
+	edge: [],
+	clients: [ALIAS.tracking],
+	serve: [ALIAS.tracking],
+	data: [],
+	ident: [],
+};
+
+/** The one way in: the only part that publishes a port, and the only one on more than one network. */
+export class Door extends Service {
+	constructor(args: DoorArgs) {
+		super(
+			"Door",
+			{
+				stackName: args.stackName,
+				part: "door",
+				memory: args.memory,
+				env: {
+					DOOR_NAME: args.stackName,
+					DOOR_LISTENERS: JSON.stringify(LISTENERS.map((listener) => listenerOf(listener, args.port))),
+					DOOR_MLFLOW_URL: `http://${ALIAS.mlflow}:${PORT.mlflow}`,
+					DOOR_DATABASE_URL: `postgres://${DATABASE.door}@${ALIAS.postgres}:${PORT.postgres}/${DATABASE.door}`,
+					DOOR_DATABASE_PASSWORD_FILE: `${PATH.secrets}/${SECRET_FILE.door.database}`,
+					DOOR_STORE_URL: `http://${ALIAS.minio}:${PORT.minio}`,
+					DOOR_STORE_BUCKET: STORE.bucket,
+					DOOR_STORE_USER: STORE.users.door,
+					DOOR_STORE_SECRET_FILE: `${PATH.secrets}/${SECRET_FILE.door.store}`,
+					DOOR_KEY_FILE: `${PATH.data.door}/wrapping-key`,
+					DOOR_CONTROL_SOCKET: PATH.controlSocket,
+					DOOR_METRICS_BIND: `${ALIAS.door("data")}:${PORT.metrics}`,
+					DOOR_SESSION_IDLE_HOURS: String(args.session.idleHours),
+					DOOR_SESSION_MAX_DAYS: String(args.session.maxDays),
+					DOOR_LOG_LEVEL: args.logLevel,
+				},
+				networks: Object.entries(PLACES).map(([network, aliases]) => ({
+					network: args.networks[network as NetworkName],
+					aliases: [ALIAS.door(network as NetworkName), ...aliases],
+				})),
+				volumes: [{ volume: args.data, path: PATH.data.door }],
+				tmpfs: { "/run/mlgate": 1, "/tmp": 16 },
+				secrets: doorFiles(args.passwords.database, args.passwords.store),
+				stop: { grace: 40, signal: "SIGTERM" },
+				health: { start: 30, interval: 5, timeout: 5 },
+				wait: 120,
+				publish: { hostPort: args.port, port: PORT.door },
+			},
+			args.after,
+		);
+	}
+}
+
+/** A listener binds to the door's address on its network, and answers to the names that its clients use. */
+function listenerOf(listener: Listener, hostPort: number) {
+	const names = PLACES[listener] ?? [];
+	const hosts =
+		listener === "edge"
+			? [`localhost:${hostPort}`, `127.0.0.1:${hostPort}`]
+			: [...names, ALIAS.door(listener)].map((name) => `${name}:${PORT.door}`);
+	return { name: listener, bind: ALIAS.door(listener), port: PORT.door, hosts };
+}

@@ -1,0 +1,60 @@
+/**
+ * What runs: the Pulumi program of a stack. `npm start` runs it inline; the official CLI finds it by Pulumi.yaml.
+ *
+ *   host's loopback --(edge)--> door --(data)--> mlflow, minio, postgres
+ *   other containers --(clients, serve, ident)--'
+ */
+
+import { configuration } from "./configuration.ts";
+import { hostName } from "./contract.ts";
+import { Door } from "./door.ts";
+import { Minio } from "./minio.ts";
+import { Mlflow } from "./mlflow.ts";
+import { createNetworks } from "./networks.ts";
+import { Postgres } from "./postgres.ts";
+import { databaseConnections } from "./settings.ts";
+import { createDataVolumes } from "./volumes.ts";
+
+export default async function program() {
+	const { settings, passwords } = configuration();
+	const stackName = settings.name;
+	const networks = createNetworks(stackName);
+	const data = createDataVolumes(stackName);
+	const inside = { stackName, network: networks.data };
+
+	const postgres = new Postgres({
+		...inside,
+		memory: settings["postgres.memory"],
+		connections: databaseConnections(settings),
+		data: data.postgres,
+		passwords: passwords.postgres,
+	});
+	const minio = new Minio({
+		...inside,
+		memory: settings["minio.memory"],
+		data: data.minio,
+		passwords: passwords.minio,
+	});
+	const mlflow = new Mlflow({
+		...inside,
+		memory: settings["mlflow.memory"],
+		workers: settings["mlflow.workers"],
+		threads: settings["mlflow.threads"],
+		scratch: settings["mlflow.scratch"],
+		passwords: { database: passwords.postgres.mlflow, store: passwords.minio.mlflow },
+		after: [postgres, minio],
+	});
+	new Door({
+		stackName,
+		memory: settings["door.memory"],
+		port: settings.port,
+		session: { idleHours: settings["session.idleHours"], maxDays: settings["session.maxDays"] },
+		logLevel: settings["door.logLevel"],
+		networks,
+		data: data.door,
+		passwords: { database: passwords.postgres.door, store: passwords.minio.door },
+		after: [postgres, minio, mlflow],
+	});
+
+	return { url: `http://localhost:${settings.port}`, clientsNetwork: hostName.network(stackName, "clients") };
+}

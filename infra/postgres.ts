@@ -1,0 +1,41 @@
+import type { Network, Volume } from "@pulumi/docker";
+import { ALIAS, PATH } from "./contract.ts";
+import { passwordFiles, type StorePasswords } from "./secrets.ts";
+import { Service } from "./service.ts";
+
+export interface PostgresArgs {
+	stackName: string;
+	/** MiB. */
+	memory: number;
+	/** Connections that it must allow. */
+	connections: number;
+	network: Network;
+	data: Volume;
+	/** Set for its users at every start; the superuser has none and stays inside. */
+	passwords: StorePasswords;
+}
+
+/** The database of MLflow and of the door. */
+export class Postgres extends Service {
+	constructor(args: PostgresArgs) {
+		super("Postgres", {
+			stackName: args.stackName,
+			part: "postgres",
+			memory: args.memory,
+			env: {
+				POSTGRES_MEMORY_MB: String(args.memory),
+				POSTGRES_MAX_CONNECTIONS: String(args.connections),
+			},
+			networks: [{ network: args.network, aliases: [ALIAS.postgres] }],
+			volumes: [{ volume: args.data, path: PATH.data.postgres }],
+			tmpfs: { "/run/postgresql": 16, "/tmp": 64 },
+			sharedMemory: 256,
+			secrets: passwordFiles("postgres", args.passwords),
+			// SIGINT is its fast shutdown: sessions end, a checkpoint is written.
+			stop: { grace: 120, signal: "SIGINT" },
+			// The first start makes the cluster; one after a crash replays the log.
+			health: { start: 120, interval: 5, timeout: 5 },
+			wait: 300,
+		});
+	}
+}

@@ -1,0 +1,317 @@
+/**
+ * The settings of a stack: Pulumi configuration `mlgate:<key>`, by hand or by `npx mlgate config set`.
+ * One table says everything about a setting; the program, the commands and the README's table all read it.
+ * Nothing here touches Pulumi or the host.
+ */
+import { z } from "zod";
+import { type Part, PROJECT } from "./contract.ts";
+import { SECRET_KEYS } from "./secret-keys.ts";
+
+export interface Setting {
+	/** From the text in the configuration to the typed value. */
+	schema: z.ZodType<string | number, string>;
+	/** What the schema accepts, in words that fit after "is not". */
+	expects: string;
+	/** As it would be written in the configuration, by stack name. */
+	default: (stack: string) => string;
+	/** Shown in place of the default where that depends on the stack. */
+	defaultInWords?: string;
+	unit: string;
+	meaning: string;
+	/** The parts that a change restarts (none: it acts at once), or why it cannot change. */
+	restarts: readonly Part[] | "fixed";
+}
+
+const text = (pattern: RegExp, maxLength: number) => z.string().max(maxLength).regex(pattern);
+
+const whole = (min: number, max: number) => ({
+	schema: z
+		.string()
+		.regex(/^(0|[1-9]\d{0,8})$/)
+		.transform(Number)
+		.refine((value) => value >= min && value <= max),
+	expects: `a whole number from ${min} to ${max}`,
+});
+
+const choice = <const T extends readonly [string, ...string[]]>(...values: T) => ({
+	schema: z.enum(values) as z.ZodType<T[number], string>,
+	expects: `one of ${values.join(", ")}`,
+});
+
+/** More than any machine this runs on has; catches a value given in bytes. */
+const MOST_MEMORY = 1_048_576;
+
+export const SETTINGS = {
+	name: {
+		schema: text(/^[a-z][a-z0-9]*(-[a-z0-9]+)*$/, 30),
+		expects: "a name of 1 to 30 lower-case letters, digits and single hyphens that begins with a letter",
+		default: (stack) => (stack === "local" ? PROJECT : `${PROJECT}-${stack}`),
+		defaultInWords: "`mlgate` for the stack `local`, else `mlgate-<stack>`",
+		unit: "",
+		meaning: "What everything of the stack is called on the host.",
+		restarts: "fixed",
+	},
+	port: {
+		...whole(1024, 65535),
+		default: () => "5000",
+		unit: "",
+		meaning: "The port on the host's loopback where the door is reached.",
+		restarts: ["door"],
+	},
+	"postgres.memory": {
+		...whole(512, MOST_MEMORY),
+		default: () => "1024",
+		unit: "MiB",
+		meaning: "Memory limit of Postgres; a quarter of it is its shared buffers.",
+		restarts: ["postgres"],
+	},
+	"minio.memory": {
+		...whole(512, MOST_MEMORY),
+		default: () => "1024",
+		unit: "MiB",
+		meaning: "Memory limit of the object store.",
+		restarts: ["minio"],
+	},
+	"mlflow.memory": {
+		...whole(768, MOST_MEMORY),
+		default: () => "2048",
+		unit: "MiB",
+		meaning: "Memory limit of the tracking server, all its workers together.",
+		restarts: [],
+	},
+	"mlflow.workers": {
+		...whole(1, 32),
+		default: () => "2",
+		unit: "",
+		meaning: "Worker processes of the tracking server.",
+		restarts: ["postgres", "mlflow"],
+	},
+	"mlflow.threads": {
+		...whole(1, 64),
+		default: () => "8",
+		unit: "",
+		meaning: "Threads of each worker: requests that it serves at the same time.",
+		restarts: ["postgres", "mlflow"],
+	},
+	"mlflow.scratch": {
+		...whole(1, 10_240),
+		default: () => "10",
+		unit: "GiB",
+		meaning: "Most that the tracking server may keep on disk of artifacts on their way.",
+		restarts: ["mlflow"],
+	},
+	"door.memory": {
+		...whole(256, MOST_MEMORY),
+		default: () => "512",
+		unit: "MiB",
+		meaning: "Memory limit of the door.",
+		restarts: [],
+	},
+	"door.logLevel": {
+		...choice("fatal", "error", "warn", "info", "debug", "trace"),
+		default: () => "info",
+		unit: "",
+		meaning: "How much the door writes to its log.",
+		restarts: ["door"],
+	},
+	"session.idleHours": {
+		...whole(1, 720),
+		default: () => "12",
+		unit: "hours",
+		meaning: "A sign-in ends after this long without a request.",
+		restarts: ["door"],
+	},
+	"session.maxDays": {
+		...whole(1, 90),
+		default: () => "7",
+		unit: "days",
+		meaning: "A sign-in ends after this long in any case.",
+		restarts: ["door"],
+	},
+} as const satisfies Record<string, Setting>;
+
+export type SettingKey = keyof typeof SETTINGS;
+export const SETTING_KEYS = Object.keys(SETTINGS) as SettingKey[];
+
+/** Every setting by its key, with the type of its schema. */
+export type Settings = Readonly<{ [Key in SettingKey]: z.output<(typeof SETTINGS)[Key]["schema"]> }>;
+
+export const isSettingKey = (key: string): key is SettingKey => Object.hasOwn(SETTINGS, key);
+
+export interface SettingProblem {
+	key: string;
+	what: string;
+	fix: string;
+}
+
+/** Everything that is wrong with the settings, in one message. */
+export class SettingsError extends Error {
+	override readonly name = "SettingsError";
+	readonly problems: readonly SettingProblem[];
+
+	constructor(problems: readonly SettingProblem[]) {
+		super(problems.map(({ what, fix }) => `${what} ${fix}`).join("\n"));
+		this.problems = problems;
+	}
+}
+
+/**
+ * @param raw configuration without the project's prefix, as text; secret keys are passed over.
+ * @param stack the Pulumi stack's name, on which defaults depend.
+ * @throws SettingsError naming every problem at once.
+ */
+export function parseSettings(raw: Readonly<Record<string, string>>, stack: string): Settings {
+	const problems: SettingProblem[] = Object.keys(raw)
+		.filter((key) => !isSettingKey(key) && !SECRET_KEYS.some((secret) => secret === key))
+		.map((key) => unknownKey(key, stack));
+	const values: Record<string, string | number> = {};
+	for (const key of SETTING_KEYS) {
+		const given = raw[key] ?? SETTINGS[key].default(stack);
+		const result = SETTINGS[key].schema.safeParse(given);
+		if (result.success) values[key] = result.data;
+		else problems.push(badValue(key, given, stack));
+	}
+	const settings = values as Settings;
+	for (const rule of RULES) {
+		const problem = rule.keys.every((key) => key in values) ? rule.problem(settings) : undefined;
+		if (problem) problems.push(problem);
+	}
+	if (problems.length > 0) throw new SettingsError(problems);
+	return Object.freeze(settings);
+}
+
+/**
+ * Connections that Postgres must allow: each thread of each worker may hold two of each of MLflow's two stores
+ * (tracking, registry); the door, the probes and the operator come on top.
+ */
+export function databaseConnections(settings: Pick<Settings, "mlflow.workers" | "mlflow.threads">): number {
+	return Math.max(100, 4 * settings["mlflow.workers"] * settings["mlflow.threads"] + 36);
+}
+
+interface Rule {
+	keys: readonly SettingKey[];
+	problem(settings: Settings): SettingProblem | undefined;
+}
+
+/** What no setting can say alone. Looked at only where each of the values is good. */
+const RULES: readonly Rule[] = [
+	{
+		keys: ["postgres.memory", "mlflow.workers", "mlflow.threads"],
+		problem(settings) {
+			const connections = databaseConnections(settings);
+			// A backend of Postgres keeps 2 to 4 MiB of its own; one that is killed for memory takes all down.
+			return tooSmall(settings, "postgres.memory", 256 + 4 * connections, `${connections} connections`, [
+				"mlflow.workers",
+				"mlflow.threads",
+			]);
+		},
+	},
+	{
+		keys: ["mlflow.memory", "mlflow.workers"],
+		problem: (settings) =>
+			tooSmall(
+				settings,
+				"mlflow.memory",
+				256 + 256 * settings["mlflow.workers"],
+				`${settings["mlflow.workers"]} workers`,
+				["mlflow.workers"],
+			),
+	},
+	{
+		keys: ["session.idleHours", "session.maxDays"],
+		problem(settings) {
+			const most = settings["session.maxDays"] * 24;
+			if (settings["session.idleHours"] <= most) return;
+			return {
+				key: "session.idleHours",
+				what: `${PROJECT}:session.idleHours is ${settings["session.idleHours"]}, longer than session.maxDays (${settings["session.maxDays"]}) allows.`,
+				fix: `Set it to ${most} or less, or raise session.maxDays.`,
+			};
+		},
+	},
+];
+
+function tooSmall(
+	settings: Settings,
+	key: "postgres.memory" | "mlflow.memory",
+	least: number,
+	reason: string,
+	others: readonly SettingKey[],
+): SettingProblem | undefined {
+	if (settings[key] >= least) return;
+	return {
+		key,
+		what: `${PROJECT}:${key} is ${settings[key]} MiB, too little for ${reason}.`,
+		fix: `Set it to ${least} or more, or lower ${others.join(" or ")}.`,
+	};
+}
+
+function badValue(key: SettingKey, given: string, stack: string): SettingProblem {
+	const usual = SETTINGS[key].default(stack);
+	const remedy = given === usual ? "a value" : `another value, for example ${usual}`;
+	return {
+		key,
+		what: `${PROJECT}:${key} is \`${given}\`, which is not ${SETTINGS[key].expects}.`,
+		fix: `Set ${remedy}: npx mlgate config set ${key} ${given === usual ? "<value>" : usual}`,
+	};
+}
+
+// The value is not shown: under a mistyped key it may be anything, a password among them.
+function unknownKey(key: string, stack: string): SettingProblem {
+	const near = nearest(key);
+	return {
+		key,
+		what: `${PROJECT}:${key} is not a setting${near ? ` (there is ${near})` : ""}.`,
+		fix: `${near ? "Rename or remove" : "Remove"} it in Pulumi.${stack}.yaml.`,
+	};
+}
+
+/** The setting that was probably meant, if any is near enough. */
+export function nearest(key: string): SettingKey | undefined {
+	const wanted = key.toLowerCase();
+	const ranked = SETTING_KEYS.map((candidate) => {
+		const [whole = "", last = whole] = [candidate.toLowerCase(), candidate.toLowerCase().split(".").at(-1)];
+		return { candidate, distance: Math.min(editDistance(wanted, whole), editDistance(wanted, last) + 1) };
+	}).sort((a, b) => a.distance - b.distance);
+	const best = ranked[0];
+	return best && best.distance <= Math.max(2, Math.floor(wanted.length / 3)) ? best.candidate : undefined;
+}
+
+/** Levenshtein's distance, one row at a time. */
+function editDistance(a: string, b: string): number {
+	let row = Array.from({ length: b.length + 1 }, (_, index) => index);
+	for (const [i, letter] of [...a].entries()) {
+		const next = [i + 1];
+		for (const [j, other] of [...b].entries())
+			next.push(
+				Math.min((next[j] ?? 0) + 1, (row[j + 1] ?? 0) + 1, (row[j] ?? 0) + (letter === other ? 0 : 1)),
+			);
+		row = next;
+	}
+	return row.at(-1) ?? 0;
+}
+
+/** The README's table. */
+export function settingsMarkdown(): string {
+	const rows = SETTING_KEYS.map((key) => {
+		const setting: Setting = SETTINGS[key];
+		const usual =
+			setting.defaultInWords ?? [`\`${setting.default("local")}\``, setting.unit].filter(Boolean).join(" ");
+		return [`\`${key}\``, usual, setting.expects, setting.meaning, effectInWords(setting.restarts)];
+	});
+	return [
+		["Setting", "Default", "Accepts", "Meaning", "A change"],
+		["---", "---", "---", "---", "---"],
+		...rows,
+	]
+		.map((cells) => `| ${cells.join(" | ")} |`)
+		.join("\n");
+}
+
+/** What a change of a setting does, for people. */
+export function effectInWords(restarts: Setting["restarts"]): string {
+	if (restarts === "fixed") return "is refused once the stack exists";
+	return restarts.length === 0
+		? "acts at the next `up`, restarts nothing"
+		: `restarts ${restarts.join(" and ")}`;
+}

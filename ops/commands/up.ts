@@ -1,0 +1,110 @@
+import { awaitHealth, notHealthy } from "../lib/await-health.ts";
+import { cacheRoot } from "../lib/cache.ts";
+import { type Context, defineCommand } from "../lib/command.ts";
+import { ensureDiskSpace } from "../lib/disk.ts";
+import { control, type OneTimeLink } from "../lib/door.ts";
+import { OpsError } from "../lib/errors.ts";
+import { examine } from "../lib/health.ts";
+import { type Identity, identify } from "../lib/identity.ts";
+import { ensureKeeper } from "../lib/keeper.ts";
+import { readSettings } from "../lib/stack/config-file.ts";
+import { passphraseEnv } from "../lib/stack/passphrase.ts";
+import { assertPortFree } from "../lib/stack/port.ts";
+import type { StackHandle, UpResult } from "../lib/stack.ts";
+import { openWorkspace, prepareEngine, prepareImages } from "../lib/workspace.ts";
+
+/** State, logs and what the tools unpack; images ask for their own room when they are built. */
+const ROOM_MIB = 512;
+
+export const command = defineCommand({
+	name: "up",
+	summary: "bring the stack up, or back to what the settings say (npm start)",
+	locks: true,
+	async run(context) {
+		const identity = await preflight(context);
+		const { report, interrupted } = context;
+		await prepareImages(context);
+		const stack = await openWorkspace(context);
+		const result = await bringUp(context, stack, identity);
+		const { parts, checks } = await awaitHealth(identity, { report, interrupted });
+		const { created, updated, replaced, deleted, changed } = result;
+		const admin = await firstAdmin(identity, context);
+		return {
+			json: {
+				stack: context.stack,
+				...identity,
+				verdict: "healthy",
+				changed,
+				changes: { created, updated, replaced, deleted },
+				parts,
+				checks,
+				firstAdmin: { needed: admin.needed },
+			},
+			text: [
+				changed
+					? `${identity.name} is up: ${changes(result)}.`
+					: `Nothing to change: ${identity.name} is up and healthy.`,
+				`URL: ${identity.url}`,
+				...(admin.link ? linkText(identity, admin.link) : []),
+				`Next: npx mlgate train`,
+			].join("\n"),
+		};
+	},
+});
+
+/** What can be known before anything is touched. */
+async function preflight(context: Context): Promise<Identity> {
+	const settings = readSettings(context);
+	const identity = identify(context);
+	passphraseEnv(context);
+	for (const path of [context.checkout, cacheRoot()]) {
+		await ensureDiskSpace(context.report, { path, needMiB: ROOM_MIB, purpose: "mlgate's own files" });
+	}
+	await prepareEngine(context);
+	await assertPortFree(settings.port, settings.name);
+	context.interrupted.throwIfAborted();
+	return identity;
+}
+
+/** Pulumi's part, with the data volumes held before it begins and after it ends, however it ends. */
+async function bringUp(context: Context, stack: StackHandle, identity: Identity): Promise<UpResult> {
+	await ensureKeeper(identity.name);
+	try {
+		return await stack.up();
+	} catch (error) {
+		if (!(error instanceof OpsError && error.problem.code === "PART_UNHEALTHY")) throw error;
+		// We know better than Pulumi which part it is and what it says.
+		throw await notHealthy(identity, await examine(identity), context.report);
+	} finally {
+		await ensureKeeper(identity.name);
+	}
+}
+
+interface FirstAdmin {
+	needed: boolean;
+	link?: OneTimeLink;
+}
+
+/** A link is a secret: it is made only where it is printed, on the terminal. */
+async function firstAdmin({ name }: Identity, { json }: Context): Promise<FirstAdmin> {
+	if (json) {
+		const { users } = await control(name, "users/list");
+		return { needed: !users.some(({ role, state }) => role === "admin" && state === "active") };
+	}
+	const { needed, path, expires } = await control(name, "first-admin");
+	return path && expires ? { needed, link: { path, expires } } : { needed };
+}
+
+const linkText = ({ url }: Identity, { path, expires }: OneTimeLink) => [
+	"There is no admin yet. Whoever opens this link on this machine becomes the first one:",
+	`  ${url}${path}`,
+	`  It works once, until ${expires}.`,
+];
+
+function changes({ created, updated, replaced, deleted }: UpResult): string {
+	const counts = { made: created, changed: updated, replaced, removed: deleted };
+	return Object.entries(counts)
+		.filter(([, count]) => count > 0)
+		.map(([word, count]) => `${count} ${word}`)
+		.join(", ");
+}

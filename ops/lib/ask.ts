@@ -1,0 +1,55 @@
+/** Questions to the person at the terminal, and passwords from standard input. */
+import { createInterface } from "node:readline/promises";
+import { text } from "node:stream/consumers";
+import type { Context } from "./command.ts";
+import { OpsError } from "./errors.ts";
+
+/**
+ * Lets the person type the stack's name before something is removed. `--yes` answers for a script.
+ * @throws OpsError NOT_CONFIRMED (exit 6) if nobody can be asked or something else was typed.
+ */
+export async function confirmByName(context: Context, name: string, loss: string): Promise<void> {
+	if (context.yes) return;
+	if (!context.interactive) {
+		throw notConfirmed(loss, "Nobody can be asked here.", "Add --yes if that is what you want.");
+	}
+	const lines = createInterface({ input: process.stdin, output: process.stderr });
+	try {
+		context.report.note(loss);
+		const typed = await lines.question(`Type the name ${name} to go on: `, { signal: context.interrupted });
+		if (typed.trim() === name) return;
+		throw notConfirmed(loss, `"${typed.trim()}" is not "${name}".`, "Run it again and type the name.");
+	} finally {
+		lines.close();
+	}
+}
+
+function notConfirmed(loss: string, why: string, fix: string): OpsError {
+	return new OpsError({
+		code: "NOT_CONFIRMED",
+		kind: "dataRisk",
+		what: `Nothing was done. ${loss}`,
+		why,
+		fix,
+	});
+}
+
+/** A password as the first line of standard input, for `--password-stdin`. */
+export async function passwordFromStdin(): Promise<string> {
+	if (process.stdin.isTTY) {
+		throw new OpsError({
+			code: "PASSWORD_FROM_TERMINAL",
+			kind: "usage",
+			what: "--password-stdin reads the password from a pipe, and standard input is a terminal.",
+			fix: "Pipe it in (pass show mlgate | npx mlgate ... --password-stdin), or leave the option out for a one-time link.",
+		});
+	}
+	const [password = ""] = (await text(process.stdin)).split(/\r?\n/);
+	if (password) return password;
+	throw new OpsError({
+		code: "PASSWORD_EMPTY",
+		kind: "usage",
+		what: "Standard input held no password.",
+		fix: "Pipe the password in, as one line.",
+	});
+}

@@ -1,0 +1,165 @@
+/** The docker command line, as far as the commands need it. Containers are found by label, never by name. */
+import { $, type ProcessPromise } from "zx";
+import { LABEL, type Part } from "../../infra/contract.ts";
+import { OpsError } from "./errors.ts";
+import { firstLine } from "./text.ts";
+
+/** The parts of `docker container inspect` that we read. */
+export interface Container {
+	Id: string;
+	/** With a slash in front. */
+	Name: string;
+	/** ISO time. */
+	Created: string;
+	RestartCount: number;
+	State: {
+		Status: "created" | "running" | "paused" | "restarting" | "removing" | "exited" | "dead";
+		ExitCode: number;
+		OOMKilled: boolean;
+		Error: string;
+		StartedAt: string;
+		FinishedAt: string;
+		Health?: {
+			Status: "starting" | "healthy" | "unhealthy" | "none";
+			FailingStreak: number;
+			Log: readonly { Start: string; End: string; ExitCode: number; Output: string }[] | null;
+		};
+	};
+	Config: { Image: string; Labels: Record<string, string> };
+	HostConfig: {
+		PortBindings: Record<string, readonly { HostIp: string; HostPort: string }[] | null> | null;
+	};
+	Mounts: readonly { Type: string; Name?: string; Destination: string; RW: boolean }[];
+	NetworkSettings: { Networks: Record<string, unknown> };
+}
+
+export interface Volume {
+	Name: string;
+	Labels: Record<string, string> | null;
+	CreatedAt: string;
+}
+
+export interface Network {
+	Id: string;
+	Name: string;
+	/** By container id. */
+	Containers: Record<string, { Name: string }>;
+}
+
+/** How the engine says that it is not to be had. */
+const UNREACHABLE: readonly [RegExp, string, string][] = [
+	[
+		/permission denied while trying to connect/i,
+		"This user may not talk to the Docker engine.",
+		"Add the user to the group `docker` (sudo usermod -aG docker $USER), log in again, then try again.",
+	],
+	[
+		/cannot connect to the docker daemon|is the docker daemon running|error during connect/i,
+		"The Docker engine does not answer.",
+		"Start it (sudo systemctl start docker), or run `npm start`, which does.",
+	],
+	[
+		/docker: (command )?not found|not found: docker|spawn docker ENOENT/i,
+		"There is no Docker on this machine.",
+		"Run `npm start`: it installs the engine.",
+	],
+];
+
+export interface DockerOptions {
+	input?: string;
+	/** Kills the docker client; what it began in the engine goes on. */
+	signal?: AbortSignal;
+	timeoutMs?: number;
+}
+
+const quiet = { quiet: true, nothrow: true };
+
+/** Starts `docker <args>`; for those who read its output as it comes. Never throws by itself. */
+export function start(args: readonly string[], options: DockerOptions = {}): ProcessPromise {
+	const { input = "", signal, timeoutMs } = options;
+	return $({ ...quiet, input, signal, ...(timeoutMs ? { timeout: timeoutMs } : {}) })`docker ${args}`;
+}
+
+/**
+ * Runs `docker <args>` to its end.
+ * @throws OpsError ENGINE_UNREACHABLE (exit 3) if no engine answers, else DOCKER_FAILED with what docker said.
+ */
+export async function docker(args: readonly string[], options: DockerOptions = {}): Promise<string> {
+	const result = await start(args, options);
+	if (result.exitCode === 0) return result.stdout;
+	throw failed(args, result.stderr || result.stdout);
+}
+
+/** The error for a docker command that ended badly. */
+export function failed(args: readonly string[], output: string): OpsError {
+	const [, why, fix] = UNREACHABLE.find(([pattern]) => pattern.test(output)) ?? [];
+	if (why && fix) return new OpsError({ code: "ENGINE_UNREACHABLE", kind: "precondition", what: why, fix });
+	return new OpsError({
+		code: "DOCKER_FAILED",
+		kind: "internal",
+		what: `\`docker ${args.slice(0, 2).join(" ")}\` failed.`,
+		why: firstLine(output.replace(/^Error response from daemon: /, "")),
+		fix: "Mend what Docker names, then try again.",
+	});
+}
+
+/** Objects that vanish between the listing and the look are left out. */
+async function inspect<T>(kind: "container" | "volume" | "network", ids: readonly string[]): Promise<T[]> {
+	if (ids.length === 0) return [];
+	const args = [kind, "inspect", ...ids];
+	const result = await start(args);
+	if (result.exitCode !== 0 && !/no such (container|volume|network)|not found/i.test(result.stderr)) {
+		throw failed(args, result.stderr);
+	}
+	return JSON.parse(result.stdout || "[]") as T[];
+}
+
+const words = (text: string) => text.split(/\s+/).filter(Boolean);
+
+/** All containers of a stack, running or not: parts, keeper, training jobs. */
+export async function containersOf(name: string): Promise<Container[]> {
+	const filter = `label=${LABEL.stack}=${name}`;
+	return inspect<Container>(
+		"container",
+		words(await docker(["ps", "-aq", "--no-trunc", "--filter", filter])),
+	);
+}
+
+export const partOf = (container: Container) => container.Config.Labels[LABEL.part];
+
+/** The container of a part; if a failed replacement left two, the younger one. */
+export async function containerOf(name: string, part: Part | "keeper"): Promise<Container | undefined> {
+	return (await containersOf(name))
+		.filter((container) => partOf(container) === part)
+		.sort((a, b) => b.Created.localeCompare(a.Created))[0];
+}
+
+/** The data volumes of a stack, by label. */
+export async function dataVolumesOf(name: string): Promise<Volume[]> {
+	const volumes = await volumesOf(name);
+	return volumes.filter((volume) => volume.Labels?.[LABEL.data] !== undefined);
+}
+
+/** All volumes of a stack: data, secrets, scratch. */
+export async function volumesOf(name: string): Promise<Volume[]> {
+	const filter = `label=${LABEL.stack}=${name}`;
+	return inspect<Volume>("volume", words(await docker(["volume", "ls", "-q", "--filter", filter])));
+}
+
+export async function networksOf(name: string): Promise<Network[]> {
+	const filter = `label=${LABEL.stack}=${name}`;
+	const ids = words(await docker(["network", "ls", "-q", "--no-trunc", "--filter", filter]));
+	return inspect<Network>("network", ids);
+}
+
+/** Stops with the container's own grace and signal, as the program set them. */
+export async function stop(container: Container): Promise<void> {
+	await docker(["stop", container.Id]);
+}
+
+/** The last lines a container wrote, both streams together in their order. */
+export async function lastLines(container: Container, lines: number): Promise<string[]> {
+	// docker writes the container's stderr to its own stderr; the shell joins them.
+	const result = await $(quiet)`docker logs --tail ${lines} ${container.Id} 2>&1`;
+	return result.stdout.split("\n").filter((line) => line.trim() !== "");
+}

@@ -1,0 +1,154 @@
+/** The door's control commands: `docker exec` into its container, JSON in and out. No port, no token. */
+import { containerOf, failed, start } from "./docker.ts";
+import { type ExitKind, OpsError } from "./errors.ts";
+
+export type Role = "viewer" | "editor" | "admin";
+export const ROLES = ["viewer", "editor", "admin"] as const satisfies readonly Role[];
+
+/** One deep look at something behind the door. */
+export interface Check {
+	name: string;
+	ok: boolean;
+	/** How long it took, milliseconds. */
+	ms: number;
+	detail?: string;
+}
+
+/** What the door tells about a user. Times are ISO 8601. */
+export interface DoorUser {
+	id: string;
+	name: string;
+	role: Role;
+	/** `invited`: has not chosen a password yet. `system`: built in, cannot sign in. */
+	state: "active" | "invited" | "disabled" | "system";
+	created: string;
+	lastSeen: string | null;
+}
+
+/** What the door tells about a token. Times are ISO 8601; null: never. */
+export interface DoorToken {
+	id: string;
+	name: string;
+	role: Role;
+	/** The owner. */
+	user: string;
+	state: "active" | "expired" | "revoked" | "owner disabled";
+	created: string;
+	createdBy: string;
+	expires: string | null;
+	lastUsed: string | null;
+	lastAddress: string | null;
+}
+
+/** A path with a one-time code. Whoever has it can act once: it is printed to the terminal and nowhere else. */
+export interface OneTimeLink {
+	path: string;
+	/** ISO time. */
+	expires: string;
+}
+
+type Named = { name: string };
+
+/** What each control command takes and gives (`proxy/control/commands.ts`). */
+export interface ControlCommands {
+	status: { body: undefined; answer: { ok: boolean; checks: Check[] } };
+	"first-admin": { body: undefined; answer: { needed: boolean } & Partial<OneTimeLink> };
+	"users/add": {
+		body: Named & { role: Role; password?: string };
+		answer: { user: DoorUser } & Partial<OneTimeLink>;
+	};
+	"users/list": { body: undefined; answer: { users: DoorUser[] } };
+	"users/role": { body: Named & { role: Role }; answer: { user: DoorUser } };
+	"users/disable": { body: Named; answer: { user: DoorUser } };
+	"users/enable": { body: Named; answer: { user: DoorUser } };
+	"users/reset": { body: Named; answer: { user: DoorUser } & OneTimeLink };
+	"tokens/create": {
+		body: Named & { role: Role; user?: string; expires?: string };
+		/** `token` is the secret itself. */
+		answer: DoorToken & { token: string };
+	};
+	"tokens/list": { body: undefined; answer: { tokens: DoorToken[] } };
+	"tokens/revoke": { body: { id: string }; answer: { token: DoorToken } };
+}
+export type ControlCommand = keyof ControlCommands;
+
+/** Where the client lies in the door's image. */
+const CLIENT = "/app/proxy/control/client.ts";
+const TIMEOUT_MS = 30_000;
+
+/**
+ * @param name the stack's name on the host.
+ * @throws OpsError DOOR_DOWN (exit 5) if the door's container does not run or answer, else the door's own error.
+ */
+export async function control<C extends ControlCommand>(
+	name: string,
+	command: C,
+	...[body]: ControlCommands[C]["body"] extends undefined ? [] : [body: ControlCommands[C]["body"]]
+): Promise<ControlCommands[C]["answer"]> {
+	const container = await containerOf(name, "door");
+	if (container?.State.Status !== "running") {
+		throw doorDown(container ? `Its container is ${container.State.Status}.` : "It has no container.");
+	}
+	const args = ["exec", "-i", container.Id, "node", CLIENT, command];
+	const result = await start(args, { input: JSON.stringify(body ?? {}), timeoutMs: TIMEOUT_MS });
+	const answer = parseAnswer(result.stdout);
+	if (answer === undefined) {
+		const engine = failed(args, result.stderr);
+		if (engine.problem.code === "ENGINE_UNREACHABLE") throw engine;
+		throw doorDown(engine.problem.why || `The command ${command} gave no answer in ${TIMEOUT_MS / 1000} s.`);
+	}
+	if (result.exitCode !== 0 || "error" in answer) throw refused(answer as Refusal);
+	return answer as ControlCommands[C]["answer"];
+}
+
+interface Refusal {
+	error?: { code?: string; message?: string; fix?: string };
+}
+
+function parseAnswer(text: string): object | undefined {
+	try {
+		const value: unknown = JSON.parse(text);
+		return typeof value === "object" && value !== null ? value : undefined;
+	} catch {
+		return undefined;
+	}
+}
+
+function doorDown(why: string): OpsError {
+	return new OpsError({
+		code: "DOOR_DOWN",
+		kind: "unhealthy",
+		what: "The door does not answer.",
+		why,
+		fix: "npm start",
+	});
+}
+
+/** What kind of ending a refusal of the door is; what is not named here is a precondition. */
+const KINDS: Record<string, Exclude<ExitKind, "ok">> = {
+	INPUT: "usage",
+	USAGE: "usage",
+	USER_NAME: "usage",
+	PASSWORD_POLICY: "usage",
+	TOKEN_NAME: "usage",
+	TOKEN_EXPIRY: "usage",
+	DATABASE_AWAY: "unhealthy",
+	DATABASE_NEWER: "unhealthy",
+	SUPERSEDED: "unhealthy",
+	BUSY: "unhealthy",
+	KEY_FILE_MISSING: "unhealthy",
+	KEY_FILE_INVALID: "unhealthy",
+	KEY_FILE_WRONG: "unhealthy",
+	DOOR_UNREACHABLE: "unhealthy",
+	INTERNAL: "unhealthy",
+};
+
+function refused({ error = {} }: Refusal): OpsError {
+	const { code = "INTERNAL", message = "The door refused without a reason.", fix } = error;
+	return new OpsError({
+		code,
+		kind: KINDS[code] ?? "precondition",
+		what: message,
+		fix: fix ?? "Look at the door's log: npx mlgate logs door --tail 50",
+	});
+}

@@ -1,0 +1,230 @@
+/**
+ * Our own verdict over a stack: every part's container, the door's deep checks of what is behind it, and round
+ * trips through the published port. Pulumi's result is never the verdict (design section 3).
+ */
+import { PARTS, type Part, PORT } from "../../infra/contract.ts";
+import { type Container, containersOf, dataVolumesOf, partOf } from "./docker.ts";
+import { type Check, control } from "./door.ts";
+import { OpsError } from "./errors.ts";
+import type { Identity } from "./identity.ts";
+import { heldBy, isKeeper } from "./keeper.ts";
+import { LOOPBACK } from "./port.ts";
+import { age, firstLine, list } from "./text.ts";
+
+/** `absent`: nothing of the stack is on this host. `stopped`: `down` was here, or the host restarted without us. */
+export type Verdict = "healthy" | "starting" | "unhealthy" | "stopped" | "absent";
+
+export interface PartHealth {
+	part: Part;
+	/** Docker's word, or `absent` if there is no container. */
+	state: Container["State"]["Status"] | "absent";
+	health: "healthy" | "starting" | "unhealthy" | "none";
+	/** ISO time of the last start or end. */
+	since?: string;
+	image?: string;
+	restarts: number;
+}
+
+export interface Finding {
+	part?: Part;
+	what: string;
+	fix: string;
+}
+
+export interface Health {
+	verdict: Verdict;
+	url: string;
+	parts: PartHealth[];
+	/** Round trips; none while the door does not run or a part is starting. */
+	checks: Check[];
+	keeper: { state: string; holds: string[] };
+	dataVolumes: string[];
+	/** What is wrong, the first thing to mend first. */
+	findings: Finding[];
+}
+
+const START: string = "npm start";
+
+/** A look at everything. @throws OpsError ENGINE_UNREACHABLE if Docker does not answer. */
+export async function examine({ name, port, url }: Identity): Promise<Health> {
+	const [containers, volumes] = await Promise.all([containersOf(name), dataVolumesOf(name)]);
+	const found = PARTS.map((part) => ({ part, container: containers.find((one) => partOf(one) === part) }));
+	const parts = found.map(({ part, container }) => partHealth(part, container));
+	const dataVolumes = volumes.map((volume) => volume.Name).sort();
+	const keeper = containers.find(isKeeper);
+	const door = found.find(({ part }) => part === "door")?.container;
+	// Nobody behind a starting part can answer yet.
+	const answers = door?.State.Status === "running" && parts.every(({ health }) => health !== "starting");
+	const checks = answers ? await roundTrips(name, port) : [];
+
+	const findings = [
+		...found.flatMap(({ part, container }) => troubleOf(part, container) ?? []),
+		...(door?.State.Status === "running" ? wrongPort(door, port) : []),
+		...checks.filter((check) => !check.ok).map(failedCheck),
+		...(dataVolumes.length > 0 ? missedBy(keeper, dataVolumes) : []),
+	];
+	return {
+		verdict: verdictOf(parts, findings),
+		url,
+		parts,
+		checks,
+		keeper: { state: keeper?.State.Status ?? "absent", holds: keeper ? heldBy(keeper).sort() : [] },
+		dataVolumes,
+		findings,
+	};
+}
+
+function partHealth(part: Part, container: Container | undefined): PartHealth {
+	if (!container) return { part, state: "absent", health: "none", restarts: 0 };
+	const { Status, Health, StartedAt, FinishedAt } = container.State;
+	return {
+		part,
+		state: Status,
+		health: Health?.Status ?? "none",
+		since: Status === "running" || Status === "paused" ? StartedAt : FinishedAt,
+		image: container.Config.Image,
+		restarts: container.RestartCount,
+	};
+}
+
+function verdictOf(parts: readonly PartHealth[], findings: readonly Finding[]): Verdict {
+	if (parts.every(({ state }) => state === "absent")) return "absent";
+	if (parts.every(({ state }) => state === "exited" || state === "created")) return "stopped";
+	if (findings.length === 0) return "healthy";
+	const coming = parts.every(({ state, health }) => state === "running" && health !== "unhealthy");
+	return coming && parts.some(({ health }) => health === "starting") ? "starting" : "unhealthy";
+}
+
+/** What is wrong with a part's container, if anything. */
+function troubleOf(part: Part, container: Container | undefined): Finding | undefined {
+	const look = `npx mlgate logs ${part} --tail 50`;
+	if (!container) return { part, what: `${part} has no container.`, fix: START };
+	const { Status, ExitCode, OOMKilled, FinishedAt, Health } = container.State;
+	switch (Status) {
+		case "running":
+			break;
+		case "restarting":
+			return {
+				part,
+				what: `${part} keeps ending (${ending(ExitCode, OOMKilled)}) and is restarted.`,
+				fix: look,
+			};
+		case "paused":
+			return { part, what: `${part} is paused.`, fix: `docker unpause ${container.Name.slice(1)}` };
+		case "created":
+			return { part, what: `${part} was made but never started.`, fix: START };
+		default:
+			return {
+				part,
+				what: `${part} is stopped since ${age(FinishedAt)} (${ending(ExitCode, OOMKilled)}).`,
+				fix: OOMKilled ? moreMemory(part) : START,
+			};
+	}
+	if (Health?.Status === "starting") {
+		return {
+			part,
+			what: `${part} is starting.`,
+			fix: "Wait a few seconds and look again: npx mlgate status",
+		};
+	}
+	if (Health?.Status === "unhealthy") {
+		const said = firstLine(Health.Log?.at(-1)?.Output ?? "");
+		return { part, what: `${part} is unhealthy${said ? `: ${said}` : "."}`, fix: look };
+	}
+	return undefined;
+}
+
+const moreMemory = (part: Part) =>
+	`Give it more memory: npx mlgate config set ${part}.memory <MiB>, then npm start`;
+
+function ending(code: number, killedForMemory: boolean): string {
+	if (killedForMemory) return "killed for memory";
+	return code === 137 ? "killed, exit code 137" : `exit code ${code}`;
+}
+
+/** The door runs, but was made for another port than the settings say now. */
+function wrongPort(door: Container, port: number): Finding[] {
+	const bound = door.HostConfig.PortBindings?.[`${PORT.door}/tcp`] ?? [];
+	if (bound.some(({ HostIp, HostPort }) => HostIp === LOOPBACK && HostPort === String(port))) return [];
+	const now = bound.map(({ HostPort }) => HostPort).join(", ") || "no port";
+	return [{ part: "door", what: `The door is on ${now}, the settings say ${port}.`, fix: START }];
+}
+
+function missedBy(keeper: Container | undefined, volumes: readonly string[]): Finding[] {
+	if (keeper?.State.Status !== "running") {
+		return [
+			{ what: "The keeper, which guards the data volumes against `docker prune`, does not run.", fix: START },
+		];
+	}
+	const missed = volumes.filter((volume) => !heldBy(keeper).includes(volume));
+	if (missed.length === 0) return [];
+	return [{ what: `The keeper does not hold ${list(missed)}.`, fix: START }];
+}
+
+const failedCheck = ({ name, detail }: Check): Finding => ({
+	what: `The round trip "${name}" failed${detail ? `: ${detail}` : "."}`,
+	fix: "npx mlgate logs --tail 50",
+});
+
+/** The door's own deep checks, and what a browser gets. A check that cannot be made is a failed one. */
+async function roundTrips(name: string, port: number): Promise<Check[]> {
+	const origin = `http://${LOOPBACK}:${port}`;
+	const [deep, ...outside] = await Promise.all([
+		deepChecks(name),
+		timed("port: health", () => expectHealth(origin)),
+		timed("port: login", () => expectLogin(origin)),
+	]);
+	return [...deep, ...outside];
+}
+
+async function deepChecks(name: string): Promise<Check[]> {
+	const begun = performance.now();
+	try {
+		return (await control(name, "status")).checks;
+	} catch (error) {
+		if (!(error instanceof OpsError)) throw error;
+		const { what, why } = error.problem;
+		return [
+			{
+				name: "door",
+				ok: false,
+				ms: performance.now() - begun,
+				detail: [what, why].filter(Boolean).join(" "),
+			},
+		];
+	}
+}
+
+async function timed(name: string, look: () => Promise<string | undefined>): Promise<Check> {
+	const begun = performance.now();
+	const detail = await look().catch((error: Error) =>
+		String((error.cause as Error)?.message ?? error.message),
+	);
+	const ms = Math.round(performance.now() - begun);
+	return detail === undefined ? { name, ok: true, ms } : { name, ok: false, ms, detail };
+}
+
+const request = (url: string, headers: Record<string, string>) =>
+	fetch(url, { redirect: "manual", headers, signal: AbortSignal.timeout(5_000) });
+
+/** @returns what is wrong, or undefined. */
+async function expectHealth(origin: string): Promise<string | undefined> {
+	const response = await request(`${origin}/door/health`, {});
+	const body = await response.text();
+	if (response.status === 200 && body.includes('"ok"')) return undefined;
+	return `GET /door/health answered ${response.status}.`;
+}
+
+/** A stranger's browser is sent to the login page, and that is all it gets. */
+async function expectLogin(origin: string): Promise<string | undefined> {
+	const response = await request(`${origin}/`, {
+		accept: "text/html",
+		"sec-fetch-mode": "navigate",
+		"sec-fetch-dest": "document",
+	});
+	await response.body?.cancel();
+	const location = response.headers.get("location") ?? "";
+	const path = location.startsWith("/") ? location : location.replace(origin, "");
+	if (response.status === 303 && path.startsWith("/login")) return undefined;
+	return `GET / answered ${response.status} ${location}`.trimEnd();
+}

@@ -1,0 +1,122 @@
+/**
+ * Containers and networks of our stack that Pulumi does not know: left by a killed run, or by a state that is lost.
+ * They hold names that the next `up` needs. Volumes are never touched here: Pulumi takes a volume that exists.
+ */
+import { DATA_VOLUMES, hostName, LABEL, NETWORKS, type NetworkName, PARTS } from "../../../infra/contract.ts";
+import { OpsError } from "../errors.ts";
+import type { Report } from "../report.ts";
+import { docker, table } from "./docker.ts";
+import { type Deployment, idsOf, RESOURCE_TYPE } from "./state.ts";
+
+export interface Orphans {
+	containers: Found[];
+	networks: Found[];
+}
+
+export interface Found {
+	id: string;
+	name: string;
+	running: boolean;
+}
+
+interface Listed extends Found {
+	/** Value of the stack's label; empty if it has none. */
+	stack: string;
+}
+
+/**
+ * @param stackName the name of everything on the host (setting `name`).
+ * @throws OpsError NAME_TAKEN if something that is not ours has a name that the stack needs.
+ */
+export async function findOrphans(stackName: string, state: Deployment): Promise<Orphans> {
+	const [containers, networks] = await Promise.all([listContainers(), listNetworks()]);
+	const strange = (kind: "container" | "network", listed: Listed[], names: ReadonlySet<string>) => {
+		const known = idsOf(state, RESOURCE_TYPE[kind]);
+		const unknown = listed.filter(({ id, name }) => names.has(name) && !known.has(id));
+		const foreign = unknown.find(({ stack }) => stack !== stackName);
+		if (foreign) throw nameTaken(kind, foreign.name);
+		return unknown.map(({ id, name, running }) => ({ id, name, running }));
+	};
+	return {
+		containers: strange("container", containers, containerNames(stackName)),
+		networks: strange("network", networks, networkNames(stackName)),
+	};
+}
+
+/** Stops containers in their own grace, dependents first, then removes them and the networks. */
+export async function removeOrphans({ containers, networks }: Orphans, report: Report): Promise<void> {
+	const rank = ({ name }: Found) => PARTS.findIndex((part) => name.endsWith(`-${part}`));
+	for (const { id, name, running } of [...containers].sort((a, b) => rank(b) - rank(a))) {
+		const line = `Removing ${name}, which an earlier run left behind; its data is in volumes and stays.`;
+		if (running) report.note(line);
+		else report.log(line);
+		// No -t: the grace that the container was made with counts.
+		if (running) await docker`docker stop ${id}`;
+		await docker`docker rm ${id}`;
+	}
+	for (const network of networks) {
+		await takeOthersOff(network, new Set(), report);
+		await docker`docker network rm ${network.id}`;
+	}
+}
+
+/** Takes containers of other people off the stack's networks, which could not be removed with them. */
+export async function freeNetworks(stackName: string, report: Report): Promise<void> {
+	const [networks, containers] = await Promise.all([listNetworks(), listContainers()]);
+	const own = new Set(containers.filter(({ stack }) => stack === stackName).map(({ name }) => name));
+	for (const network of networks.filter(({ stack }) => stack === stackName))
+		await takeOthersOff(network, own, report);
+}
+
+async function takeOthersOff({ id, name }: Found, own: ReadonlySet<string>, report: Report): Promise<void> {
+	const names =
+		await docker`docker network inspect -f ${"{{range .Containers}}{{println .Name}}{{end}}"} ${id}`;
+	for (const other of names.stdout.split("\n").filter((line) => line !== "" && !own.has(line))) {
+		await docker`docker network disconnect --force ${id} ${other}`;
+		report.note(
+			`${other} was taken off ${name}; to put it back there: docker network connect ${name} ${other}`,
+		);
+	}
+}
+
+/** Whether the host holds data of the stack. */
+export async function hasData(stackName: string): Promise<boolean> {
+	const names = new Set(DATA_VOLUMES.map((volume) => hostName.dataVolume(stackName, volume)));
+	return (await table(docker`docker volume ls --format ${"{{.Name}}"}`)).some(([name = ""]) =>
+		names.has(name),
+	);
+}
+
+const containerNames = (stackName: string): ReadonlySet<string> =>
+	new Set(PARTS.flatMap((part) => [hostName.container(stackName, part), hostName.courier(stackName, part)]));
+
+const networkNames = (stackName: string): ReadonlySet<string> =>
+	new Set(Object.keys(NETWORKS).map((network) => hostName.network(stackName, network as NetworkName)));
+
+const LABEL_FORMAT = `{{.Label "${LABEL.stack}"}}`;
+
+async function listContainers(): Promise<Listed[]> {
+	const format = `{{.ID}}\t{{.Names}}\t{{.State}}\t${LABEL_FORMAT}`;
+	const rows = await table(docker`docker ps --all --no-trunc --format ${format}`);
+	return rows.map(([id = "", name = "", state, stack = ""]) => ({
+		id,
+		name,
+		stack,
+		running: state === "running",
+	}));
+}
+
+async function listNetworks(): Promise<Listed[]> {
+	const rows = await table(
+		docker`docker network ls --no-trunc --format ${`{{.ID}}\t{{.Name}}\t${LABEL_FORMAT}`}`,
+	);
+	return rows.map(([id = "", name = "", stack = ""]) => ({ id, name, stack, running: false }));
+}
+
+const nameTaken = (kind: "container" | "network", name: string): OpsError =>
+	new OpsError({
+		code: "NAME_TAKEN",
+		kind: "precondition",
+		what: `A ${kind} named ${name} exists already and is not of this stack.`,
+		fix: `Remove or rename it, or give this stack another name: npx mlgate config set name <name>`,
+	});

@@ -1,0 +1,91 @@
+/** Pulumi's own files and its deployment document: what we read there, and the little that we mend. */
+import { existsSync, readdirSync, rmSync } from "node:fs";
+import { join } from "node:path";
+import { hostName, PROJECT } from "../../../infra/contract.ts";
+import type { StackRef } from "./config-file.ts";
+
+/** `pulumi stack export`, the fields that we use. Secrets in it stay encrypted. */
+export interface Deployment {
+	version: number;
+	deployment: {
+		resources?: StateResource[];
+		pending_operations?: { resource: StateResource; type: string }[];
+	};
+}
+
+export interface StateResource {
+	urn: string;
+	type: string;
+	id?: string;
+	inputs?: Record<string, unknown>;
+}
+
+const CONTAINER = "docker:index/container:Container";
+const NETWORK = "docker:index/network:Network";
+const VOLUME = "docker:index/volume:Volume";
+export const RESOURCE_TYPE = { container: CONTAINER, network: NETWORK, volume: VOLUME } as const;
+
+export const stateFolder = (ref: StackRef): string => join(ref.checkout, ".mlgate", "state");
+
+/** Whether Pulumi knows the stack. The file's name ends differently if the user compresses it. */
+export function hasState(ref: StackRef): boolean {
+	const folder = join(stateFolder(ref), ".pulumi", "stacks", PROJECT);
+	return [".json", ".json.gz", ".json.zst"].some((ending) =>
+		existsSync(join(folder, `${ref.stack}${ending}`)),
+	);
+}
+
+/** Runs whose record is kept. */
+const KEPT_RUNS = 20;
+
+/** Pulumi records every run for good, with a copy of the state. Keeps the last ones. */
+export function pruneHistory(ref: StackRef): void {
+	const folder = stackFolder(ref, "history");
+	if (!existsSync(folder)) return;
+	const runs = Map.groupBy(readdirSync(folder), (file) => file.split(".")[0] ?? file);
+	for (const run of [...runs.keys()].sort().slice(0, -KEPT_RUNS))
+		for (const file of runs.get(run) ?? []) rmSync(join(folder, file), { force: true });
+}
+
+/** What `pulumi stack rm` leaves behind: earlier states, with the stack's secrets in them. */
+export function removeTraces(ref: StackRef): void {
+	for (const kind of ["history", "backups", "locks/organization"])
+		rmSync(stackFolder(ref, kind), { recursive: true, force: true });
+	const folder = join(stateFolder(ref), ".pulumi", "stacks", PROJECT);
+	const ours = existsSync(folder)
+		? readdirSync(folder).filter((file) => file.startsWith(`${ref.stack}.json`))
+		: [];
+	for (const file of ours) rmSync(join(folder, file), { force: true });
+}
+
+const stackFolder = (ref: StackRef, kind: string): string =>
+	join(stateFolder(ref), ".pulumi", kind, PROJECT, ref.stack);
+
+export const resourcesOf = (state: Deployment): StateResource[] => state.deployment.resources ?? [];
+
+/** Ids of what Pulumi has made of a type. */
+export const idsOf = (state: Deployment, type: string): Set<string> =>
+	new Set(
+		resourcesOf(state).flatMap((resource) => (resource.type === type && resource.id ? [resource.id] : [])),
+	);
+
+/** The name that the stack's data volumes carry on the host, if it has been brought up before. */
+export function nameInState(state: Deployment): string | undefined {
+	for (const resource of resourcesOf(state)) {
+		const name = resource.inputs?.name;
+		const ending = hostName.dataVolume("", "postgres");
+		if (resource.type === VOLUME && resource.urn.endsWith("::postgres-data") && typeof name === "string")
+			return name.endsWith(ending) ? name.slice(0, -ending.length) : undefined;
+	}
+	return undefined;
+}
+
+/**
+ * What a killed run was doing is not known to have happened, and Pulumi refuses to go on over it. Forgetting it is
+ * safe: the next run looks at the host first, and whatever was made is found there by its name.
+ */
+export function withoutPendingOperations(state: Deployment): { state: Deployment; dropped: number } {
+	const dropped = state.deployment.pending_operations?.length ?? 0;
+	const { pending_operations: _, ...deployment } = state.deployment;
+	return { state: { ...state, deployment }, dropped };
+}

@@ -1,0 +1,264 @@
+/** Who is asking. Everything is decided from memory; only a password's first check in a minute costs more. */
+import { timingSafeEqual } from "node:crypto";
+import type { Authority, Check, Identity, RequestFacts } from "../authority.ts";
+import { atLeast, lower } from "../roles.ts";
+import { type Cookies, CSRF_COOKIE, CSRF_HEADER, cookieValues, plantedCookies } from "./cookies.ts";
+import type { Jwts } from "./jwt.ts";
+import { looksLikeJwt } from "./jwt.ts";
+import type { Keyring } from "./keys.ts";
+import type { Log } from "./log.ts";
+import type { Reason } from "./reasons.ts";
+import type { Sessions } from "./sessions.ts";
+import type { SignIn } from "./signin.ts";
+import type { Store } from "./store.ts";
+import type { Tokens } from "./tokens.ts";
+
+export interface Refusal {
+	ok: false;
+	presented: boolean;
+	/** A key of `REASONS`. */
+	reason: Reason;
+	/** Seconds; for the header `Retry-After` of 429 and 503. */
+	retryAfter?: number;
+}
+
+/** An identity that remembers which state of its user it was made from. */
+export interface AccountIdentity extends Identity {
+	/** The user's generation then; counts for passwords, which have no row of their own to look up later. */
+	generation: number;
+}
+
+export type AccountVerdict = { ok: true; identity: AccountIdentity } | Refusal;
+
+const refuse = (reason: Reason, retryAfter?: number): Refusal => ({
+	ok: false,
+	presented: true,
+	reason,
+	retryAfter,
+});
+
+const SAFE_METHODS = new Set(["GET", "HEAD", "OPTIONS"]);
+
+export interface AuthorityParts {
+	store: Store;
+	keyring: Keyring;
+	jwts: Jwts;
+	cookies: Cookies;
+	sessions: Sessions;
+	tokens: Tokens;
+	signIn: SignIn;
+	log: Log;
+}
+
+export class AccountsAuthority implements Authority {
+	readonly #parts: AuthorityParts;
+
+	constructor(parts: AuthorityParts) {
+		this.#parts = parts;
+	}
+
+	/** Never throws. Reasons: `REASONS` (reasons.ts). */
+	async authenticate(facts: RequestFacts): Promise<AccountVerdict> {
+		try {
+			if (this.#parts.store.superseded) return refuse("SUPERSEDED");
+			if (plantedCookies(facts).length > 0) return refuse("HEADER_COOKIE");
+			const { authorization } = facts.headers;
+			return authorization === undefined
+				? await this.#bySession(facts)
+				: await this.#byHeader(authorization, facts);
+		} catch (error) {
+			this.#parts.log.error({ err: error }, "a credential could not be checked");
+			return refuse("DOOR_ERROR");
+		}
+	}
+
+	/**
+	 * Guards unsafe methods against other sites' pages. A session needs the CSRF pair, and an Origin that is ours
+	 * where one is sent (browsers always send it). A browser may also remember a Basic password and add it to
+	 * another site's request, so with Authorization, too, a foreign Origin is refused; scripts send none.
+	 * @returns CSRF_ORIGIN, CSRF_TOKEN or undefined
+	 */
+	checkCsrf(facts: RequestFacts, identity: Identity): Reason | undefined {
+		if (SAFE_METHODS.has(facts.method)) return undefined;
+		if (!isSameOrigin(facts)) return "CSRF_ORIGIN";
+		if (identity.kind !== "session") return undefined;
+		const sent = facts.headers[CSRF_HEADER];
+		return typeof sent === "string" && equal(sent, this.csrfToken(identity)) ? undefined : "CSRF_TOKEN";
+	}
+
+	/** What a session's forms and its `X-CSRF-Token` header must say. */
+	csrfToken(identity: Identity): string {
+		return this.#parts.sessions.csrfToken(identity.credential);
+	}
+
+	/**
+	 * `Set-Cookie` values to add to an answer to that session: the CSRF cookie if the browser lacks it or holds
+	 * another one. Ports share cookies, so a second stack on localhost overwrites the first one's.
+	 */
+	setCookies(facts: RequestFacts, identity: Identity): string[] {
+		const session = this.#parts.store.snapshot.sessions.get(identity.credential);
+		if (identity.kind !== "session" || !session || facts.headers.authorization !== undefined) return [];
+		const token = this.csrfToken(identity);
+		if (cookieValues(facts, CSRF_COOKIE).includes(token)) return [];
+		const left = Math.floor((session.expires - this.#parts.store.clock()) / 1000);
+		return [this.#parts.cookies.csrf(facts, token, Math.max(0, left))];
+	}
+
+	/** `Set-Cookie` values for the answer to HEADER_COOKIE; none where the request carries Authorization. */
+	clearPlanted(facts: RequestFacts): string[] {
+		return facts.headers.authorization === undefined ? this.#parts.cookies.clearPlanted(facts) : [];
+	}
+
+	stillValid(identity: Identity): boolean {
+		const { store } = this.#parts;
+		if (store.superseded) return false;
+		const role = this.#roleNow(identity);
+		return role !== undefined && atLeast(role, identity.role);
+	}
+
+	jwks(): { keys: object[] } {
+		return this.#parts.keyring.jwks();
+	}
+
+	async checks(): Promise<Check[]> {
+		const began = performance.now();
+		const result = (ok: boolean, detail?: string): Check[] => [
+			{ name: "postgres", ok, ms: Math.round(performance.now() - began), ...(detail ? { detail } : {}) },
+		];
+		try {
+			await this.#parts.store.ping();
+			return result(true);
+		} catch (error) {
+			return result(false, (error as Error).message);
+		}
+	}
+
+	/** What the credential behind an identity may do by now; undefined: nothing. */
+	#roleNow(identity: Identity): Identity["role"] | undefined {
+		const { store, sessions, tokens } = this.#parts;
+		if (identity.kind === "token") {
+			const token = store.snapshot.tokens.get(identity.credential);
+			return token && tokens.over(token) === undefined ? lower(token.role, token.user.role) : undefined;
+		}
+		if (identity.kind === "session") {
+			const session = store.snapshot.sessions.get(identity.credential);
+			// A transfer that runs is no idleness.
+			const over = session && sessions.over(session);
+			return session && (over === undefined || over === "SESSION_IDLE") ? session.user.role : undefined;
+		}
+		const user = store.snapshot.users.get(identity.credential);
+		return user && user.generation === (identity as Partial<AccountIdentity>).generation
+			? user.role
+			: undefined;
+	}
+
+	async #byHeader(authorization: string, facts: RequestFacts): Promise<AccountVerdict> {
+		const [, scheme = "", rest] = /^([A-Za-z]+) +([^\s,]+)$/.exec(authorization) ?? [];
+		if (rest === undefined) return refuse("AUTHORIZATION_UNREADABLE");
+		if (scheme.toLowerCase() === "bearer") return await this.#byToken(rest, facts);
+		if (scheme.toLowerCase() !== "basic") return refuse("AUTHORIZATION_SCHEME");
+		const pair = readBasic(rest);
+		if (!pair) return refuse("AUTHORIZATION_UNREADABLE");
+		if (looksLikeJwt(pair.password)) return await this.#byToken(pair.password, facts);
+		return await this.#byPassword(pair, facts);
+	}
+
+	async #byToken(text: string, facts: RequestFacts): Promise<AccountVerdict> {
+		const { store, jwts, tokens } = this.#parts;
+		if (!looksLikeJwt(text)) return refuse("TOKEN_MALFORMED");
+		const claims = await jwts.verify("token", text);
+		if (!claims) return refuse("TOKEN_INVALID");
+		const token = store.snapshot.tokens.get(claims.jti);
+		if (!token) return refuse("TOKEN_UNKNOWN");
+		// What the token says is what was noted when it was made; a signed text that says more is not that token.
+		const exp = token.expires === null ? undefined : token.expires / 1000;
+		if (claims.sub !== token.user.id || claims.role !== token.role || claims.exp !== exp)
+			return refuse("TOKEN_INVALID");
+		const over = tokens.over(token);
+		if (over) return refuse(over);
+		store.tokenUsed(token, facts.remoteAddress);
+		const { user } = token;
+		return {
+			ok: true,
+			identity: {
+				kind: "token",
+				user: user.name,
+				role: lower(token.role, user.role),
+				credential: token.id,
+				name: token.name,
+				generation: user.generation,
+			},
+		};
+	}
+
+	async #byPassword({ name, password }: BasicPair, facts: RequestFacts): Promise<AccountVerdict> {
+		const { signIn, store } = this.#parts;
+		const answer = await signIn.checkBasic(name, password, {
+			listener: facts.listener,
+			address: facts.remoteAddress,
+		});
+		if (!answer.ok) return refuse(answer.reason, "retryAfter" in answer ? answer.retryAfter : undefined);
+		const { user, generation } = answer;
+		store.userSeen(user);
+		return {
+			ok: true,
+			identity: { kind: "password", user: user.name, role: user.role, credential: user.id, generation },
+		};
+	}
+
+	async #bySession(facts: RequestFacts): Promise<AccountVerdict> {
+		const { store, jwts, cookies, sessions } = this.#parts;
+		const [cookie, ...others] = cookieValues(facts, cookies.sessionName(facts));
+		if (cookie === undefined) return { ok: false, presented: false, reason: "NO_CREDENTIAL" };
+		if (others.length > 0) return refuse("COOKIE_AMBIGUOUS");
+		const claims = await jwts.verify("session", cookie);
+		if (!claims) return refuse("SESSION_INVALID");
+		const session = store.snapshot.sessions.get(claims.jti);
+		if (!session) return refuse("SESSION_ENDED");
+		if (claims.sub !== session.user.id || claims.exp !== session.expires / 1000)
+			return refuse("SESSION_INVALID");
+		const over = sessions.over(session);
+		if (over) return refuse(over);
+		store.sessionUsed(session, facts.remoteAddress);
+		const { user } = session;
+		return {
+			ok: true,
+			identity: {
+				kind: "session",
+				user: user.name,
+				role: user.role,
+				credential: session.id,
+				generation: user.generation,
+			},
+		};
+	}
+}
+
+interface BasicPair {
+	name: string;
+	password: string;
+}
+
+/** RFC 7617: base64 of `name:password` in UTF-8; undefined for anything else. */
+function readBasic(text: string): BasicPair | undefined {
+	if (!/^[A-Za-z0-9+/]+={0,2}$/.test(text)) return undefined;
+	try {
+		const pair = new TextDecoder("utf-8", { fatal: true }).decode(Buffer.from(text, "base64"));
+		const at = pair.indexOf(":");
+		return at < 0 ? undefined : { name: pair.slice(0, at), password: pair.slice(at + 1) };
+	} catch {
+		return undefined;
+	}
+}
+
+/** False when a browser says that the request comes from a page of another origin. */
+export function isSameOrigin({ headers, origin }: RequestFacts): boolean {
+	const site = headers["sec-fetch-site"];
+	if (site !== undefined && site !== "same-origin") return false;
+	return headers.origin === undefined || headers.origin === origin;
+}
+
+function equal(one: string, other: string): boolean {
+	const [a, b] = [Buffer.from(one), Buffer.from(other)];
+	return a.length === b.length && timingSafeEqual(a, b);
+}

@@ -1,0 +1,55 @@
+/** Answers of the pages: always framed and guarded the same way, and never an exception for a client that left. */
+import type { IncomingMessage, ServerResponse } from "node:http";
+
+/**
+ * No script, nothing from elsewhere, no frame round it, forms to ourselves alone.
+ * `Referrer-Policy: same-origin` and not `no-referrer`: under that, browsers send `Origin: null` with our own
+ * forms, which then look like another site's.
+ */
+const GUARDS = {
+	"content-security-policy":
+		"default-src 'none'; style-src 'self'; img-src data:; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
+	"cross-origin-opener-policy": "same-origin",
+	"cross-origin-resource-policy": "same-origin",
+	"permissions-policy": "camera=(), geolocation=(), microphone=(), payment=(), usb=()",
+	"referrer-policy": "same-origin",
+	"x-content-type-options": "nosniff",
+	"x-frame-options": "DENY",
+} as const;
+
+export interface Answer {
+	status: number;
+	body?: string | Buffer;
+	/** `text/html; charset=utf-8` if left out. */
+	type?: string;
+	/** `no-store` if left out. */
+	cache?: string;
+	location?: string;
+	cookies?: readonly string[];
+	/** Seconds. */
+	retryAfter?: number;
+	allow?: string;
+}
+
+export function respond(req: IncomingMessage, res: ServerResponse, answer: Answer): void {
+	if (res.headersSent || res.destroyed) return;
+	const body = Buffer.from(answer.body ?? "");
+	const headers: Record<string, string | number | readonly string[]> = {
+		...GUARDS,
+		"cache-control": answer.cache ?? "no-store",
+		"content-length": body.length,
+	};
+	if (body.length > 0) headers["content-type"] = answer.type ?? "text/html; charset=utf-8";
+	if (answer.location !== undefined) headers.location = answer.location;
+	if (answer.allow !== undefined) headers.allow = answer.allow;
+	if (answer.retryAfter !== undefined) headers["retry-after"] = answer.retryAfter;
+	// An Authorization request never gets a cookie: Python's `requests` would keep it and send it for another user.
+	if (answer.cookies?.length && req.headers.authorization === undefined)
+		headers["set-cookie"] = answer.cookies;
+	// What was not read of a body would be taken for the next request.
+	const hasBody =
+		req.headers["transfer-encoding"] !== undefined || Number(req.headers["content-length"] ?? 0) > 0;
+	if (hasBody && !req.complete) headers.connection = "close";
+	res.writeHead(answer.status, headers as Record<string, string>);
+	res.end(req.method === "HEAD" ? undefined : body);
+}

@@ -1,0 +1,98 @@
+/** Runs the program under Pulumi's mocks and keeps what it declared: inputs as sent, options as given. */
+import { randomBytes } from "node:crypto";
+import * as pulumi from "@pulumi/pulumi";
+import { PROJECT } from "../../../infra/contract.ts";
+import program from "../../../infra/index.ts";
+import { SECRET_KEYS, type SecretKey } from "../../../infra/secret-keys.ts";
+
+export interface Declared {
+	type: string;
+	name: string;
+	inputs: Record<string, unknown>;
+	/** Those that Pulumi itself never sends to a provider. */
+	options: pulumi.CustomResourceOptions;
+}
+
+export interface Declaration {
+	resources: Declared[];
+	outputs: Record<string, unknown>;
+	secrets: Record<SecretKey, string>;
+}
+
+/** Type tokens of the docker provider. */
+export const TYPE = {
+	container: "docker:index/container:Container",
+	network: "docker:index/network:Network",
+	volume: "docker:index/volume:Volume",
+	image: "docker:index/remoteImage:RemoteImage",
+} as const;
+
+export async function declare(
+	raw: Readonly<Record<string, string>> = {},
+	stack = "unit",
+): Promise<Declaration> {
+	const secrets = Object.fromEntries(
+		SECRET_KEYS.map((key) => [key, randomBytes(30).toString("base64url")]),
+	) as Record<SecretKey, string>;
+	pulumi.runtime.setAllConfig(
+		Object.fromEntries(
+			Object.entries({ ...raw, ...secrets }).map(([key, value]) => [`${PROJECT}:${key}`, value]),
+		),
+		SECRET_KEYS.map((key) => `${PROJECT}:${key}`),
+	);
+	const sent = new Map<string, Record<string, unknown>>();
+	const options = new Map<string, pulumi.CustomResourceOptions>();
+	await pulumi.runtime.setMocks(
+		{
+			newResource({ type, name, inputs }) {
+				sent.set(`${type} ${name}`, inputs);
+				return {
+					id: `id-of-${name}`,
+					state: { ...inputs, ...(type === TYPE.image ? { imageId: `sha256:${name}` } : {}) },
+				};
+			},
+			call: ({ inputs }) => inputs,
+		},
+		PROJECT,
+		stack,
+	);
+	const outputs = await pulumi.runtime.runInPulumiStack(async () => {
+		pulumi.runtime.registerStackTransformation(({ type, name, opts }) => {
+			options.set(`${type} ${name}`, opts);
+			return undefined;
+		});
+		return program();
+	});
+	// Outputs of components are still on their way.
+	await pulumi.runtime.disconnect();
+	const resources = [...options].map(([key, given]) => {
+		const [type = "", name = ""] = key.split(" ");
+		return { type, name, inputs: sent.get(key) ?? {}, options: given };
+	});
+	return { resources, outputs: outputs as Record<string, unknown>, secrets };
+}
+
+const SIGNATURE = "4dabf18193072939515e22adb298388d";
+const SECRET = "1b47061264138c4ac30d75fd1eb44270";
+
+/** Every text in a value, each with its path and whether Pulumi treats it as a secret. */
+export function texts(
+	value: unknown,
+	path = "",
+	secret = false,
+): { path: string; text: string; secret: boolean }[] {
+	if (typeof value === "string") return [{ path, text: value, secret }];
+	if (typeof value !== "object" || value === null) return [];
+	const wrapped = value as Record<string, unknown>;
+	if (wrapped[SIGNATURE] === SECRET) return texts(wrapped.value, path, true);
+	return Object.entries(value).flatMap(([key, inner]) => texts(inner, `${path}.${key}`, secret));
+}
+
+/** The value without the wrapping that marks secrets. */
+export function reveal<T>(value: T): T {
+	if (typeof value !== "object" || value === null) return value;
+	const wrapped = value as Record<string, unknown>;
+	if (wrapped[SIGNATURE] === SECRET) return reveal(wrapped.value as T);
+	if (Array.isArray(value)) return value.map(reveal) as T;
+	return Object.fromEntries(Object.entries(value).map(([key, inner]) => [key, reveal(inner)])) as T;
+}

@@ -1,0 +1,354 @@
+import type { ContainerArgs, NetworkArgs, VolumeArgs } from "@pulumi/docker";
+import * as pulumi from "@pulumi/pulumi";
+import fc from "fast-check";
+import { beforeAll, describe, expect, it } from "vitest";
+import { configuration } from "../../../infra/configuration.ts";
+import { DATA_VOLUMES, LABEL, NETWORKS, PARTS, PATH, SECRET_FILE, UID } from "../../../infra/contract.ts";
+import { parseSettings, SETTING_KEYS, SETTINGS, type SettingKey } from "../../../infra/settings.ts";
+import { type Declaration, type Declared, declare, reveal, TYPE, texts } from "./declare.ts";
+
+/** Inputs as the provider gets them: no outputs left. */
+type Plain<T> = { [Key in keyof T]: pulumi.Unwrap<T[Key]> };
+
+const ofType = <T>({ resources }: Declaration, type: string) =>
+	resources
+		.filter((resource) => resource.type === type)
+		.map((resource) => ({ ...resource, args: reveal(resource.inputs) as Plain<T> }));
+
+const containersOf = (declaration: Declaration) => ofType<ContainerArgs>(declaration, TYPE.container);
+const isPart = ({ name }: Declared) => PARTS.some((part) => part === name);
+const partsOf = (declaration: Declaration) => containersOf(declaration).filter(isPart);
+const couriersOf = (declaration: Declaration) => containersOf(declaration).filter((one) => !isPart(one));
+
+/** Values of the settings that anybody may choose, all of them valid together. */
+const anyConfiguration = fc
+	.record(
+		Object.fromEntries(SETTING_KEYS.map((key) => [key, anyValue(key)])) as Record<
+			SettingKey,
+			fc.Arbitrary<string>
+		>,
+		{ requiredKeys: [] },
+	)
+	.filter((raw) => {
+		try {
+			parseSettings(raw as Record<string, string>, "unit");
+			return true;
+		} catch {
+			return false;
+		}
+	}) as fc.Arbitrary<Record<string, string>>;
+
+function anyValue(key: SettingKey): fc.Arbitrary<string> {
+	const { expects } = SETTINGS[key];
+	const [, min, max] = expects.match(/from (\d+) to (\d+)/) ?? [];
+	if (max) return fc.integer({ min: Number(min), max: Math.min(Number(max), 65_536) }).map(String);
+	if (key === "name") return fc.stringMatching(/^[a-z][a-z0-9]{0,9}(-[a-z0-9]{1,9}){0,2}$/);
+	return fc.constantFrom(...expects.replace("one of ", "").split(", "));
+}
+
+/** What holds whatever the configuration. */
+const INVARIANTS: Record<string, (declaration: Declaration) => void> = {
+	"one container a part, one courier a part"(declaration) {
+		expect(
+			partsOf(declaration)
+				.map(({ name }) => name)
+				.sort(),
+		).toEqual([...PARTS].sort());
+		expect(couriersOf(declaration)).toHaveLength(PARTS.length);
+	},
+	"only the door publishes, and on the loopback alone"(declaration) {
+		for (const { name, args } of containersOf(declaration)) {
+			expect(args.publishAllPorts ?? false).toBe(false);
+			const ports = args.ports ?? [];
+			expect(ports).toHaveLength(name === "door" ? 1 : 0);
+			for (const port of ports) expect(port.ip).toBe("127.0.0.1");
+		}
+		const said = declaration.resources.flatMap(({ inputs }) => texts(inputs)).map(({ text }) => text);
+		expect(said.filter((text) => text.includes("0.0.0.0"))).toEqual([]);
+	},
+	"every data volume is locked"(declaration) {
+		const volumes = ofType<VolumeArgs>(declaration, TYPE.volume);
+		const data = volumes.filter(({ args }) => args.labels?.some(({ label }) => label === LABEL.data));
+		expect(data.map(({ name }) => name).sort()).toEqual(DATA_VOLUMES.map((name) => `${name}-data`).sort());
+		for (const { options } of data) {
+			expect(options.protect).toBe(true);
+			expect(options.retainOnDelete).toBe(true);
+			expect(options.ignoreChanges).toEqual(expect.arrayContaining(["labels", "driver", "driverOpts"]));
+		}
+		for (const { options } of volumes.filter((volume) => !data.includes(volume)))
+			expect(options.deleteBeforeReplace).toBe(true);
+	},
+	"every part has time to stop, however it is stopped"(declaration) {
+		for (const { name, args } of partsOf(declaration)) {
+			expect(args.destroyGraceSeconds).toBeGreaterThanOrEqual(30);
+			expect(args.stopTimeout).toBe(args.destroyGraceSeconds);
+			expect(args.stopSignal).toBe(name === "postgres" ? "SIGINT" : "SIGTERM");
+		}
+		expect(partsOf(declaration).find(({ name }) => name === "postgres")?.args.stopTimeout).toBe(120);
+	},
+	"every part is limited, checked, restarted, and its log rotated"(declaration) {
+		for (const { args } of partsOf(declaration)) {
+			expect(args.memory).toBeGreaterThanOrEqual(256);
+			expect(args.memorySwap).toBe(args.memory);
+			expect(args.healthcheck?.tests?.[0]).toBe("CMD");
+			for (const time of ["interval", "timeout", "startPeriod"] as const)
+				expect(args.healthcheck?.[time]).toMatch(/^(\d+h)?(\d+m)?\d+s$/);
+			expect(args.wait).toBe(true);
+			expect(args.waitTimeout).toBeGreaterThan(60);
+			expect(args.restart).toBe("unless-stopped");
+			expect(args.logDriver).toBe("json-file");
+			expect(args.logOpts).toEqual({ "max-size": "10m", "max-file": "5" });
+		}
+	},
+	"every part is nobody in particular and can do little"(declaration) {
+		for (const { name, args } of partsOf(declaration)) {
+			const uid = UID[name as keyof typeof UID];
+			expect(args.user).toBe(`${uid}:${uid}`);
+			expect(args.capabilities).toEqual({ drops: ["ALL"] });
+			expect(args.securityOpts).toEqual(["no-new-privileges:true"]);
+			expect(args.privileged).toBe(false);
+			expect(args.readOnly).toBe(true);
+			expect(args.ipcMode).toBe("private");
+			for (const mode of Object.values(args.tmpfs ?? {}))
+				expect(mode).toMatch(/noexec,nosuid,nodev,size=\d+m/);
+		}
+		expect(new Set(partsOf(declaration).map(({ args }) => args.user)).size).toBe(PARTS.length);
+	},
+	"what the provider would take for done is replaced"(declaration) {
+		for (const { options } of partsOf(declaration)) {
+			expect(options.deleteBeforeReplace).toBe(true);
+			expect(options.replaceOnChanges).toEqual(expect.arrayContaining(["healthcheck", "init", "tmpfs"]));
+			expect(options.replacementTrigger).toBeDefined();
+		}
+	},
+	"nothing is left for the engine or an image to decide"(declaration) {
+		for (const { args } of partsOf(declaration)) {
+			expect(args.networkMode).toBe("bridge");
+			expect(args.init).toBe(false);
+			expect(args.removeVolumes).toBe(false);
+			expect(args.shmSize).toBeGreaterThan(0);
+			expect(args.image).toMatch(/^sha256:/);
+		}
+		for (const { options, inputs } of declaration.resources.filter(({ type }) => type === TYPE.image)) {
+			expect(inputs.keepLocally).toBe(true);
+			expect(inputs.name).toMatch(/^mlgate-[a-z]+:[0-9a-f]{12}$/);
+			expect(options.parent).toBeDefined();
+		}
+	},
+	"couriers are never started and reach nothing"(declaration) {
+		for (const { args } of couriersOf(declaration)) {
+			expect([args.start, args.mustRun, args.restart]).toEqual([false, false, "no"]);
+			expect(args.networkMode).toBe("none");
+			expect(args.networksAdvanced ?? []).toEqual([]);
+			expect(args.envs ?? []).toEqual([]);
+			expect(args.labels?.map(({ label }) => label)).toEqual([LABEL.stack]);
+		}
+	},
+	"internal networks have no way out and no address of the host"(declaration) {
+		const networks = ofType<NetworkArgs>(declaration, TYPE.network);
+		expect(networks.map(({ name }) => name).sort()).toEqual(Object.keys(NETWORKS).sort());
+		for (const { name, args, options } of networks) {
+			const { internal } = NETWORKS[name as keyof typeof NETWORKS];
+			expect(args.internal).toBe(internal);
+			expect(args.options).toEqual(internal ? { "com.docker.network.bridge.inhibit_ipv4": "true" } : {});
+			expect(options.deleteBeforeReplace).toBe(true);
+		}
+	},
+	"the stores and MLflow are on `data` alone; the door has a way out by `edge` alone"(declaration) {
+		const places = Object.fromEntries(
+			partsOf(declaration).map(({ name, args }) => [
+				name,
+				args.networksAdvanced?.map(({ name }) => name.split("-").at(-1)),
+			]),
+		);
+		expect(places).toEqual({
+			postgres: ["data"],
+			minio: ["data"],
+			mlflow: ["data"],
+			door: ["edge", "clients", "serve", "data", "ident"],
+		});
+		const wayOut = places.door?.filter((name) => !NETWORKS[name as keyof typeof NETWORKS].internal);
+		expect(wayOut).toEqual(["edge"]);
+	},
+	"no two containers of a network have a name in common"(declaration) {
+		const names = partsOf(declaration).flatMap(({ args }) =>
+			(args.networksAdvanced ?? []).flatMap(({ name, aliases }) =>
+				(aliases ?? []).map((alias) => `${name} ${alias}`),
+			),
+		);
+		expect(names.length).toBeGreaterThan(PARTS.length);
+		expect(new Set(names).size).toBe(names.length);
+	},
+	"everything carries the stack's name and label, and the parts their own"(declaration) {
+		const named = declaration.resources.filter(
+			({ type }) => type.startsWith("docker:") && type !== TYPE.image,
+		);
+		const stackName = declaration.outputs.clientsNetwork?.toString().replace(/-clients$/, "");
+		for (const { inputs } of named) {
+			expect(inputs.name).toMatch(new RegExp(`^${stackName}-`));
+			expect(inputs.labels).toContainEqual({ label: LABEL.stack, value: stackName });
+		}
+		expect(new Set(named.map(({ type, inputs }) => `${type} ${inputs.name}`)).size).toBe(named.length);
+		for (const { name, args } of partsOf(declaration))
+			expect(args.labels).toContainEqual({ label: LABEL.part, value: name });
+		const labels = declaration.resources
+			.flatMap(({ inputs }) => texts(inputs.labels))
+			.map(({ text }) => text);
+		expect(labels.filter((label) => label.startsWith("com.docker.compose"))).toEqual([]);
+	},
+	"no secret is in clear, and each is in the files of exactly the parts that need it"(declaration) {
+		const said = declaration.resources.flatMap(({ type, name, inputs }) =>
+			texts(inputs, `${type.split(":").at(-1)} ${name}`),
+		);
+		const places = Object.fromEntries(
+			Object.entries(declaration.secrets).map(([key, secret]) => {
+				const holding = said.filter(({ text }) => text.includes(secret));
+				expect(holding.filter((one) => !one.secret)).toEqual([]);
+				return [key, holding.map(({ path }) => path.replace(/\.\d+\./g, "[].")).sort()];
+			}),
+		);
+		const upload = (part: string) => `Container ${part}-courier.uploads[].content`;
+		expect(places).toEqual({
+			"secret.postgres-mlflow": [upload("mlflow"), upload("postgres")],
+			"secret.postgres-door": [upload("door"), upload("postgres")],
+			"secret.minio-mlflow": [upload("minio"), upload("mlflow")],
+			"secret.minio-door": [upload("door"), upload("minio")],
+		});
+		for (const secret of Object.values(declaration.secrets))
+			expect(JSON.stringify(declaration.outputs)).not.toContain(secret);
+	},
+	"secret files belong to the part's user, are read-only, and lie in a volume of their own"(declaration) {
+		for (const { name, args } of couriersOf(declaration)) {
+			const part = name.replace("-courier", "") as keyof typeof SECRET_FILE;
+			expect(args.uploads?.map(({ file }) => file).sort()).toEqual(
+				Object.values(SECRET_FILE[part])
+					.map((file) => `${PATH.secrets}/${file}`)
+					.sort(),
+			);
+			for (const { owner, group, permissions } of args.uploads ?? [])
+				expect([owner, group, permissions]).toEqual([String(UID[part]), String(UID[part]), "0400"]);
+			const service = partsOf(declaration).find((one) => one.name === part);
+			const mount = service?.args.mounts?.find(({ target }) => target === PATH.secrets);
+			expect(mount?.readOnly).toBe(true);
+			expect(mount?.source).toBe(args.mounts?.[0]?.source);
+			expect(service?.options.dependsOn).toEqual(expect.arrayContaining([expect.anything()]));
+		}
+	},
+	"each data volume is where its part keeps its data, and nowhere else"(declaration) {
+		const writable = partsOf(declaration).flatMap(({ name, args }) =>
+			(args.mounts ?? [])
+				.filter(({ readOnly }) => !readOnly)
+				.map(({ source, target }) => ({ name, source, target })),
+		);
+		for (const volume of DATA_VOLUMES) {
+			const holders = writable.filter(({ source }) => source?.endsWith(`-${volume}-data`));
+			expect(holders.map(({ name, target }) => [name, target])).toEqual([[volume, PATH.data[volume]]]);
+		}
+	},
+	"parts wait for what they need, never in a circle"(declaration) {
+		const needs = new Map(
+			partsOf(declaration).map(({ name, options }) => [name, namesOf(options.dependsOn)]),
+		);
+		const order = (name: string, above: readonly string[] = []): string[] => {
+			expect(above).not.toContain(name);
+			return [...(needs.get(name) ?? []).flatMap((next) => order(next, [...above, name])), name];
+		};
+		expect(order("door")).toEqual(expect.arrayContaining([...PARTS]));
+		expect(needs.get("mlflow")).toEqual(expect.arrayContaining(["postgres", "minio"]));
+	},
+};
+
+const namesOf = (dependsOn: pulumi.ResourceOptions["dependsOn"]): string[] =>
+	[dependsOn ?? []].flat().flatMap((one) => {
+		// The parts are components, named like their containers.
+		const { __name } = one as unknown as { __name?: string };
+		return __name && PARTS.some((part) => part === __name) ? [__name] : [];
+	});
+
+describe("the program, whatever the configuration", () => {
+	const seed = Number(process.env.FC_SEED ?? Date.now());
+	const declared: { raw: Record<string, string>; declaration: Declaration }[] = [];
+	beforeAll(async () => {
+		// Each declaration is looked at by every rule; making one is what takes the time.
+		for (const raw of fc.sample(anyConfiguration, { numRuns: 24, seed }))
+			declared.push({ raw, declaration: await declare(raw) });
+	}, 120_000);
+
+	for (const [rule, check] of Object.entries(INVARIANTS))
+		it(rule, () => {
+			expect(declared).toHaveLength(24);
+			for (const { raw, declaration } of declared)
+				try {
+					check(declaration);
+				} catch (cause) {
+					throw new Error(`with ${JSON.stringify(raw)} (FC_SEED=${seed}): ${cause}`, { cause });
+				}
+		});
+});
+
+describe("the program", () => {
+	let usual: Declaration;
+	beforeAll(async () => {
+		usual = await declare({}, "local");
+	});
+
+	it("tells where the door answers, and the network for containers of other stacks", () => {
+		expect(usual.outputs).toEqual({ url: "http://localhost:5000", clientsNetwork: "mlgate-clients" });
+	});
+
+	it("gives the door one listener for each of its networks, bound to its own name there", () => {
+		const door = partsOf(usual).find(({ name }) => name === "door");
+		const env = Object.fromEntries((door?.args.envs ?? []).map((line) => line.split(/=(.*)/s)));
+		expect(JSON.parse(env.DOOR_LISTENERS ?? "")).toEqual([
+			{ name: "edge", bind: "door-edge", port: 5000, hosts: ["localhost:5000", "127.0.0.1:5000"] },
+			{ name: "clients", bind: "door-clients", port: 5000, hosts: ["mlflow:5000", "door-clients:5000"] },
+			{ name: "serve", bind: "door-serve", port: 5000, hosts: ["mlflow:5000", "door-serve:5000"] },
+			{ name: "ident", bind: "door-ident", port: 5000, hosts: ["door-ident:5000"] },
+		]);
+		const aliases = new Map(door?.args.networksAdvanced?.map(({ name, aliases }) => [name, aliases]));
+		expect(aliases.get("mlgate-clients")).toEqual(["door-clients", "mlflow"]);
+		expect(aliases.get("mlgate-edge")).toEqual(["door-edge"]);
+	});
+
+	it("moves the published port and the accepted host with `port`, and nothing inside", async () => {
+		const moved = partsOf(await declare({ port: "8080" })).find(({ name }) => name === "door");
+		expect(moved?.args.ports).toEqual([{ ip: "127.0.0.1", external: 8080, internal: 5000 }]);
+		expect(moved?.args.envs?.join()).toContain('"hosts":["localhost:8080","127.0.0.1:8080"]');
+	});
+
+	it("lets Postgres take as many connections as MLflow can open", async () => {
+		const declared = partsOf(
+			await declare({
+				"mlflow.workers": "8",
+				"mlflow.threads": "8",
+				"mlflow.memory": "4096",
+				"postgres.memory": "2048",
+			}),
+		);
+		expect(declared.find(({ name }) => name === "postgres")?.args.envs).toContain(
+			"POSTGRES_MAX_CONNECTIONS=292",
+		);
+	});
+
+	it("gives a part another trigger when one of its secrets changes, and only then", async () => {
+		const trigger = async (declaration: Declaration, part: string) => {
+			const found = partsOf(declaration).find(({ name }) => name === part)?.options.replacementTrigger;
+			return new Promise((resolve) => pulumi.output(found).apply(resolve));
+		};
+		const other = await declare({}, "local");
+		expect(await trigger(usual, "postgres")).not.toBe(await trigger(other, "postgres"));
+		expect(await trigger(usual, "postgres")).toMatch(/^[0-9a-f]{64}$/);
+	});
+
+	it("does not begin with settings that are wrong", async () => {
+		await declare({}, "local");
+		pulumi.runtime.setAllConfig({ "mlgate:port": "99999", "mlgate:prot": "1", "other:port": "x" });
+		expect(configuration).toThrow(/^mlgate:prot is not a setting.*\nmlgate:port is `99999`.*$/);
+	});
+
+	it("does not begin without its secrets", async () => {
+		await declare({}, "local");
+		pulumi.runtime.setAllConfig({});
+		expect(configuration).toThrow(/mlgate:secret\.postgres-mlflow/);
+	});
+});

@@ -1,0 +1,176 @@
+/** Where the body decides: `artifact_location` and a model version's `source`. */
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import type { Role } from "../../../proxy/roles.ts";
+import { isTracked, messageOf } from "../../../proxy/routes/bodies.ts";
+import { ROUTES } from "../../../proxy/routes/match.ts";
+import { exchange, type Rig, request, rig } from "./support.ts";
+
+let it: Rig;
+beforeAll(async () => {
+	it = await rig();
+});
+afterAll(() => it.close());
+beforeEach(() => {
+	it.upstream.seen.length = 0;
+});
+
+const TWINS = ["/api/2.0", "/ajax-api/2.0"];
+const EXPERIMENT = "/mlflow/experiments/create";
+const VERSION = "/mlflow/model-versions/create";
+
+async function post(path: string, body: string | Buffer, role: Role = "editor", headers: string[] = []) {
+	const bytes = Buffer.from(body);
+	const head = request("POST", path, {
+		role,
+		headers: ["Content-Type: application/json", `Content-Length: ${bytes.length}`, ...headers],
+	});
+	return exchange(it.port, Buffer.concat([Buffer.from(head), bytes]));
+}
+
+describe("an experiment's artifact_location", () => {
+	test.each([
+		'{"name":"x","artifact_location":"s3://other-bucket/"}',
+		'{"name":"x","artifactLocation":"ftp://host/"}',
+		'{"name":"x","artifact\\u005flocation":"file:///etc"}',
+		'{"artifact_location":"","artifactLocation":"s3://b","name":"x"}',
+		'{"artifact_location":"","name":"x","artifact_location":"s3://b"}',
+		'{"name":"x","artifact_location":["s3://b"]}',
+		JSON.stringify('{"name":"x","artifact_location":"s3://b"}'),
+	])("%s needs an admin", async (body) => {
+		for (const twin of TWINS) {
+			const answer = await post(twin + EXPERIMENT, body);
+			expect([answer.status, answer.code]).toEqual([403, "ARTIFACT_LOCATION"]);
+			expect(JSON.parse(answer.body)).toMatchObject({ error_code: "PERMISSION_DENIED" });
+			expect(it.upstream.seen).toEqual([]);
+			expect((await post(twin + EXPERIMENT, body, "admin")).status).toBe(200);
+			expect(it.upstream.seen.pop()?.body.toString()).toBe(body);
+		}
+	});
+
+	test.each([
+		'{"name":"x"}',
+		'{"name":"x","artifact_location":""}',
+		'{"name":"x","artifact_location":null}',
+		JSON.stringify('{"name":"x"}'),
+		'\ufeff{"name":"é"}',
+	])("%s is an editor's", async (body) => {
+		expect((await post(TWINS[0] + EXPERIMENT, body)).status).toBe(200);
+		expect(it.upstream.seen[0]?.body.toString()).toBe(body);
+	});
+
+	test("a chunked body is judged too, in as many pieces as it may come", async () => {
+		const pieces = ['{"name":"x","artifact_', 'location":"s3://b"}'];
+		const answer = await exchange(
+			it.port,
+			request("POST", TWINS[0] + EXPERIMENT, {
+				role: "editor",
+				headers: ["Content-Type: application/json", "Transfer-Encoding: chunked"],
+				body: `${pieces.map((piece) => `${piece.length.toString(16)}\r\n${piece}\r\n`).join("")}0\r\n\r\n`,
+			}),
+		);
+		expect([answer.status, answer.code]).toEqual([403, "ARTIFACT_LOCATION"]);
+		expect(it.upstream.seen).toEqual([]);
+	});
+
+	test.each([
+		["UTF-16, which MLflow reads", Buffer.from('{"name":"x","artifact_location":"s3://b"}', "utf16le")],
+		["broken UTF-8", Buffer.from('{"name":"\xff","artifact_location":"s3://b"}', "latin1")],
+		["what Python takes for JSON", '{"name":"x","artifact_location":"s3://b","n":NaN}'],
+		["no object", "[]"],
+		["a string in a string", JSON.stringify(JSON.stringify('{"name":"x"}'))],
+	])("%s is refused", async (_, body) => {
+		const answer = await post(TWINS[0] + EXPERIMENT, body);
+		expect([answer.status, answer.code]).toEqual([400, "BODY_JSON"]);
+		expect(it.upstream.seen).toEqual([]);
+	});
+
+	test("a body beyond 1 MiB is refused, and its rest drained", async () => {
+		const answer = await post(TWINS[0] + EXPERIMENT, JSON.stringify({ name: "x".repeat(2 * 1024 * 1024) }));
+		expect([answer.status, answer.code]).toEqual([400, "BODY_TOO_LARGE"]);
+		expect(it.upstream.seen).toEqual([]);
+	});
+});
+
+describe("a model version's source", () => {
+	const TRACKED = [
+		"mlflow-artifacts:/1/0f/artifacts/model",
+		"mlflow-artifacts:/1/0f/artifacts/my model (v2)",
+		"mlflow-artifacts:/1/0f/artifacts/100%",
+		"runs:/0f/model",
+		"models:/recipes/3",
+		"models:/recipes@champion",
+	];
+	const FOREIGN = [
+		"s3://other-bucket/model",
+		"ftp://host/model",
+		"file:///etc",
+		"/etc",
+		"./model",
+		"http://169.254.169.254/latest",
+		"mlflow-artifacts://host:9000/models",
+		"mlflow-artifacts:///1/model",
+		"mlflow-artifacts:1/model",
+		"MLFLOW-ARTIFACTS:/1/model",
+		" mlflow-artifacts:/1/model",
+		"mlflow-artifacts:/../etc",
+		"mlflow-artifacts:/1/../../etc",
+		"mlflow-artifacts:/1/%2e%2e/etc",
+		"mlflow-artifacts:/1/..%2f..%2fetc",
+		"mlflow-artifacts:/1/%25252e%25252e/etc",
+		`mlflow-artifacts:/1/%${"25".repeat(12)}41`,
+		"mlflow-artifacts:/1/..",
+		"mlflow-artifacts:/1/a\\..\\b",
+		"mlflow-artifacts:/1/a%5cb",
+		"mlflow-artifacts:/1/a?x=../..",
+		"mlflow-artifacts:/1/a#/../..",
+		"mlflow-artifacts:/1/a;/..",
+		"mlflow-artifacts:/1/a%00",
+		"mlflow-artifacts:/1/a\nb",
+		"runs:/0f/../..",
+		"models:/../x",
+	];
+
+	test.each(TRACKED)("%s is tracked", (source) => expect(isTracked(source)).toBe(true));
+	test.each(FOREIGN)("%j is not", (source) => expect(isTracked(source)).toBe(false));
+	test.each([undefined, null, "", 1, ["runs:/x"], {}])("%j is no source", (source) =>
+		expect(isTracked(source)).toBe(false),
+	);
+
+	test("what is not tracked needs an admin", async () => {
+		for (const twin of TWINS) {
+			for (const source of FOREIGN) {
+				const answer = await post(twin + VERSION, JSON.stringify({ name: "m", source }));
+				expect([source, answer.status, answer.code]).toEqual([source, 403, "MODEL_SOURCE"]);
+			}
+			expect(it.upstream.seen).toEqual([]);
+			expect((await post(twin + VERSION, '{"name":"m","source":"s3://b/"}', "admin")).status).toBe(200);
+			expect((await post(twin + VERSION, '{"name":"m","source":"runs:/0f/model"}')).status).toBe(200);
+			it.upstream.seen.length = 0;
+		}
+	});
+
+	test("a missing or empty one is MLflow's to refuse", async () => {
+		for (const body of ['{"name":"m"}', '{"name":"m","source":""}', '{"name":"m","source":null}', ""]) {
+			expect((await post(TWINS[0] + VERSION, body)).status).toBe(200);
+			expect((await post(TWINS[0] + EXPERIMENT, body)).status).toBe(200);
+		}
+		expect(it.upstream.seen).toHaveLength(8);
+	});
+});
+
+describe("the rules", () => {
+	test("stand at four routes: two, under both twins", () => {
+		expect(
+			ROUTES.filter(({ body }) => body !== undefined)
+				.map(({ method, rule }) => `${method} ${rule}`)
+				.sort(),
+		).toEqual(TWINS.flatMap((twin) => [`POST ${twin}${EXPERIMENT}`, `POST ${twin}${VERSION}`]).sort());
+	});
+
+	test("a message is an object, once or twice encoded", () => {
+		expect(messageOf(Buffer.from('{"a":1}'))).toEqual({ a: 1 });
+		expect(messageOf(Buffer.from(JSON.stringify('{"a":1}')))).toEqual({ a: 1 });
+		expect(messageOf(Buffer.from("null"))).toBeUndefined();
+		expect(messageOf(Buffer.from("1"))).toBeUndefined();
+	});
+});
