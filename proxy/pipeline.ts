@@ -174,22 +174,20 @@ export function openPipeline(options: PipelineOptions): Handle {
 		if (!verdict.ok) return challenge(x, target, verdict);
 		const { identity } = verdict;
 		x.identity = identity;
+		const own = reading ? doorRoutes.get(path) : undefined;
+		const route = match(method, target);
+		x.kind = own === undefined ? (route?.class ?? "unknown") : "door";
+		x.rule = own === undefined ? route?.rule : path;
+
 		if (!SAFE_METHODS.has(method)) {
 			const reason = authority.checkCsrf(facts, identity);
 			if (reason !== undefined) return x.refuse(refusal(reason, "CSRF_TOKEN"));
 		}
-
-		const own = reading ? doorRoutes.get(path) : undefined;
 		if (own !== undefined) {
-			x.kind = "door";
-			x.rule = path;
 			const { status, value } = await own(identity, new URLSearchParams(target.query));
 			return answerJson(req, res, status, value);
 		}
-		const route = match(method, target);
 		if (route === undefined) return x.refuse("ROUTE_UNKNOWN");
-		x.kind = route.class;
-		x.rule = route.rule;
 		const known = quirk(route, target.query, identity.role);
 		if (known !== undefined) return answerJson(req, res, 200, known);
 		if (route.needs === undefined) return x.refuse("ROUTE_UNKNOWN");
