@@ -1,18 +1,5 @@
-/** The commands of `npx mlgate`. A new one is a file in commands/ and a row here. */
-import { command as config } from "./commands/config.ts";
-import { command as destroy } from "./commands/destroy.ts";
-import { command as door } from "./commands/door.ts";
-import { command as down } from "./commands/down.ts";
-import { command as logs } from "./commands/logs.ts";
-import { command as preview } from "./commands/preview.ts";
-import { command as status } from "./commands/status.ts";
-import { command as tokens } from "./commands/tokens.ts";
-import { command as train } from "./commands/train.ts";
-import { command as up } from "./commands/up.ts";
-import { command as users } from "./commands/users.ts";
+/** `npx mlgate`: one command, from its words to its exit code. */
+import { COMMANDS } from "./commands.ts";
 import { run } from "./lib/run.ts";
-
-/** In the order of the help. */
-const COMMANDS = [up, preview, status, logs, train, users, tokens, config, down, destroy, door];
 
 process.exit(await run(COMMANDS, process.argv.slice(2)));

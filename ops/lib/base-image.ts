@@ -46,7 +46,8 @@ export async function ensureBaseImage(
 		"making the base image",
 		async () => {
 			if (await imageExists(ref)) return;
-			if (await report.step("Asking a registry for the base image", (step) => pull(report, step, ref))) return;
+			if (await report.step("Asking a registry for the base image", (step) => pull(report, step, ref)))
+				return;
 			const asRoot = await rootForDebootstrap(report, consent);
 			await report.step("Making the base image from Debian's packages", (step) =>
 				bootstrap(report, asRoot, step, ref),

@@ -7,6 +7,7 @@ import {
 	copyFileSync,
 	createWriteStream,
 	existsSync,
+	lstatSync,
 	mkdirSync,
 	mkdtempSync,
 	readFileSync,
@@ -162,20 +163,20 @@ function readLock(path) {
 
 /** The packages of a lockfile that npm installs here. Optional ones are for some platforms alone. */
 function platformPackages(packages) {
-	const fits = (list, value) =>
-		!list ||
-		list.includes(value) ||
-		(list.some((name) => name.startsWith("!")) && !list.includes(`!${value}`));
-	return Object.entries(packages).filter(
-		([path, entry]) =>
-			path !== "" &&
-			// What an optional package without a platform of its own hangs on cannot be told from its entry.
-			(!entry.optional ||
-				((entry.os || entry.cpu) &&
-					fits(entry.os, process.platform) &&
-					fits(entry.cpu, process.arch) &&
-					fits(entry.libc, "glibc"))),
-	);
+	return Object.entries(packages).filter(([path, entry]) => {
+		if (path === "") return false;
+		if (!entry.optional) return true;
+		// What an optional package without a platform of its own hangs on cannot be told from its entry.
+		if (!entry.os && !entry.cpu) return false;
+		return fits(entry.os, process.platform) && fits(entry.cpu, process.arch) && fits(entry.libc, "glibc");
+	});
+}
+
+/** npm's lists of platforms: names, or names with a `!` for all but these. */
+function fits(names, name) {
+	const list = [names ?? []].flat();
+	if (list.some((one) => one.startsWith("!"))) return !list.includes(`!${name}`);
+	return list.length === 0 || list.includes(name);
 }
 
 /**
@@ -185,10 +186,10 @@ function platformPackages(packages) {
 async function install(root, out) {
 	const work = join(root, ".mlgate", "install");
 	// The lock is ours: whatever lies there was left by a process that died.
-	rmSync(work, { recursive: true, force: true });
+	const clean = () => rmSync(work, REMOVE);
+	clean();
 	mkdirSync(work, { recursive: true });
 	const stage = mkdtempSync(join(work, "npm-"));
-	const clean = () => rmSync(work, { recursive: true, force: true });
 	process.once("exit", clean);
 	try {
 		for (const name of ["package.json", "package-lock.json", ".npmrc"]) {
@@ -205,10 +206,7 @@ async function install(root, out) {
 				errorText(tail),
 				`; the whole output is in ${relative(process.cwd(), log) || log}`,
 			);
-		const target = join(root, "node_modules");
-		const old = join(work, "old");
-		if (existsSync(target)) renameSync(target, old);
-		renameSync(join(stage, "node_modules"), target);
+		swap(join(stage, "node_modules"), join(root, "node_modules"), join(work, "old"));
 		return true;
 	} finally {
 		process.off("exit", clean);
@@ -216,21 +214,45 @@ async function install(root, out) {
 	}
 }
 
-/** npm's own retries wait up to a minute each, for each of hundreds of packages. */
+/** An npm whose parent was killed goes on writing for a moment: then the folder is not empty at the first try. */
+const REMOVE = { recursive: true, force: true, maxRetries: 10, retryDelay: 200 };
+
+function swap(made, target, old) {
+	if (lstatSync(target, { throwIfNoEntry: false })) renameSync(target, old);
+	try {
+		renameSync(made, target);
+	} catch (error) {
+		if (existsSync(old)) renameSync(old, target);
+		throw error;
+	}
+}
+
+/**
+ * The lockfile pins versions and content: what npm's cache knows about them needs no asking again, and is enough
+ * without a network. npm's own retries wait up to a minute each, for each of hundreds of packages.
+ */
 const NPM_CI = [
 	"ci",
 	"--install-strategy=hoisted",
+	"--prefer-offline",
 	"--loglevel=http",
 	"--fetch-retries=2",
 	"--fetch-retry-mintimeout=500",
 	"--fetch-retry-maxtimeout=3000",
 ];
 
+/** npm tries each of hundreds of packages to the end, although the first few say it all. */
+const FAILED_ATTEMPT = /^npm http fetch GET (\S+) attempt \d+ failed with (\S+)/;
+const GIVE_UP_MS = 10_000;
+
 /** @returns {Promise<{ code: number, tail: string[] }>} `tail`: npm's own error lines. */
 function npmCi(cwd, logFile, total, progress) {
 	const log = createWriteStream(logFile);
 	const tail = [];
+	let answers = 0;
 	let done = 0;
+	const started = Date.now();
+	progress.detail("asking the package registry");
 	const child = spawn("npm", NPM_CI, { cwd, stdio: ["ignore", "pipe", "pipe"] });
 	const stop = () => child.kill("SIGTERM");
 	process.once("exit", stop);
@@ -238,8 +260,14 @@ function npmCi(cwd, logFile, total, progress) {
 	eachLine(child.stderr, (line) => {
 		log.write(`${line}\n`);
 		if (/^npm (error|ERR!)/.test(line)) tail.push(line.replace(/^npm (error|ERR!) ?/, ""));
-		if (/^npm http .*\.tgz\b/.test(line)) done += 1;
-		progress.detail(done === 0 ? "asking the package registry" : `${done} of ${total} packages`);
+		const [, address] = /^npm http (?:fetch GET [23]\d\d|cache) (\S+)/.exec(line) ?? [];
+		if (address) answers += 1;
+		if (address?.includes(".tgz")) done += 1;
+		if (done > 0) progress.detail(`${Math.min(done, total)} of ${total} packages`);
+		const [, silent, code] = FAILED_ATTEMPT.exec(line) ?? [];
+		if (!silent || answers > 0 || child.killed || Date.now() - started < GIVE_UP_MS) return;
+		tail.push(`code ${code}`, `${silent} does not answer (${code})`);
+		stop();
 	});
 	return new Promise((resolve, reject) => {
 		child.once("error", reject);
@@ -323,33 +351,32 @@ function openLog(root) {
 	return join(folder, `${time}-dependencies.log`);
 }
 
-/** A spinner with the elapsed time on a terminal, two plain lines elsewhere. */
+/** Without a terminal a long step says this often that it is still at work. */
+const HEARTBEAT_MS = 15_000;
+
+/** A spinner with the elapsed time on a terminal, plain lines elsewhere: as the commands show their own steps. */
 function startProgress(out, title) {
 	const started = Date.now();
 	const seconds = () => `${Math.round((Date.now() - started) / 1000)} s`;
-	let detail = "";
-	if (!out.isTTY || process.env.TERM === "dumb") {
-		out.write(`${title} ...\n`);
-		return {
-			detail() {},
-			end: (ok) => out.write(`${title}: ${ok ? "done" : "failed"} after ${seconds()}\n`),
-		};
-	}
+	const terminal = out.isTTY && process.env.TERM !== "dumb";
 	const frames = ["⠋", "⠙", "⠹", "⠸", "⠼", "⠴", "⠦", "⠧", "⠇", "⠏"];
 	let frame = 0;
+	let detail = "";
 	const draw = () => {
-		const line = `${frames[frame++ % frames.length]} ${title} ${seconds()}${detail && `  ${detail}`}`;
+		const line = `${frames[frame++ % frames.length]} ${title} (${seconds()})  ${detail}`;
 		out.write(`\r\u001b[2K${line.slice(0, (out.columns || 80) - 1)}`);
 	};
-	draw();
-	const timer = setInterval(draw, 100);
+	const tell = () => out.write(`${title} ... ${seconds()}, now: ${detail}\n`);
+	if (!terminal) out.write(`${title} ...\n`);
+	const timer = terminal ? setInterval(draw, 100) : setInterval(tell, HEARTBEAT_MS);
 	return {
 		detail(text) {
 			detail = text;
 		},
 		end(ok) {
 			clearInterval(timer);
-			out.write(`\r\u001b[2K${ok ? "✔" : "✖"} ${title} ${seconds()}\n`);
+			if (terminal) out.write(`\r\u001b[2K${ok ? "✔" : "✖"} ${title} (${seconds()})\n`);
+			else out.write(`${title}: ${ok ? "done" : "failed"} (${seconds()})\n`);
 		},
 	};
 }

@@ -55,7 +55,7 @@ describe("in a browser", () => {
 		).toBe(0);
 		const context = await browser.newContext({ viewport: { width: 1280, height: 800 } });
 		const page = await context.newPage();
-		await page.goto(`${origin}/#/experiments`);
+		await page.goto(`${origin}/`);
 		expect(new URL(page.url()).pathname).toBe("/login");
 		await picture(page, "login");
 		await page.getByLabel(/name/i).first().fill("vera");

@@ -22,8 +22,12 @@ function freePort(): Promise<number> {
 	});
 }
 
-/** Brings the test's stack up once for all files, and removes it, data included, at the end. */
+/**
+ * Brings the test's stack up once for all files, and removes it, data included, at the end.
+ * With `MLGATE_TEST_KEEP=1` it stays, and a healthy one is used again: for working on the tests.
+ */
 export default async function setup(): Promise<() => Promise<void>> {
+	if (process.env.MLGATE_TEST_KEEP && (await mlgate(["status"])).code === 0) return async () => {};
 	await mlgate(["destroy", "--volumes", "--yes"]);
 	await mustRun(["config", "set", "port", String(await freePort())]);
 	const up = await mustRun(["up", "--yes"]);

@@ -1,6 +1,5 @@
 /** From what Pulumi, the provider and Docker say to what happened, why, and the one thing to do. */
 import { stripVTControlCharacters } from "node:util";
-import { ProcessOutput } from "zx";
 import { OpsError, type Problem } from "../errors.ts";
 import type { StackRef } from "./config-file.ts";
 import type { EngineError } from "./events.ts";
@@ -138,57 +137,53 @@ const FAILURES: readonly Failure[] = [
 const hostNameOf = (resource: string, { stackName }: FailureContext): string =>
 	stackName ? `${stackName}-${resource}` : resource;
 
-/** Everything else that goes through here is passed on as it is. */
+/**
+ * Everything else that goes through here is passed on as it is. What Pulumi printed is for the log; the causes of
+ * it are in `why`.
+ */
 export function asOpsError(error: unknown, context: FailureContext): unknown {
 	if (error instanceof OpsError) return error;
 	if (context.interrupted)
-		return new OpsError(
-			{
-				code: "INTERRUPTED",
-				kind: "interrupted",
-				what: `Interrupted before it could ${context.doing}.`,
-				fix: "Run the command again; it goes on from where things are.",
-			},
-			{ cause: error },
-		);
-	if (!(error instanceof PulumiFailure || error instanceof ProcessOutput)) return error;
+		return new OpsError({
+			code: "INTERRUPTED",
+			kind: "interrupted",
+			what: `Interrupted before it could ${context.doing}.`,
+			fix: "Run the command again; it goes on from where things are.",
+		});
+	if (!(error instanceof PulumiFailure)) return error;
 	const causes = causesOf(error, context.errors ?? []);
 	for (const failure of FAILURES)
 		for (const { resource = "", message } of causes) {
 			const match = message.match(failure.match);
 			if (!match) continue;
-			return new OpsError(
-				{
-					code: failure.code,
-					kind: failure.kind,
-					what: failure.what(match, context, resource),
-					why: message,
-					fix: failure.fix(match, context, resource),
-				},
-				{ cause: error },
-			);
+			return new OpsError({
+				code: failure.code,
+				kind: failure.kind,
+				what: failure.what(match, context, resource),
+				why: message,
+				fix: failure.fix(match, context, resource),
+			});
 		}
 	const last = causes.at(-1);
-	return new OpsError(
-		{
-			code: "PULUMI_FAILED",
-			kind: "internal",
-			what: `Could not ${context.doing}.`,
-			...(last ? { why: `${last.resource ? `${last.resource}: ` : ""}${last.message}` } : {}),
-			fix: "Look into the log of this command, mend the cause, then run it again.",
-		},
-		{ cause: error },
-	);
+	return new OpsError({
+		code: "PULUMI_FAILED",
+		kind: "internal",
+		what: `Could not ${context.doing}.`,
+		...(last ? { why: `${last.resource ? `${last.resource}: ` : ""}${last.message}` } : {}),
+		fix: "Look into the log of this command, mend the cause, then run it again.",
+	});
 }
 
 /** Says nothing: the cause stands elsewhere. */
 const HOLLOW = /^(?:update|preview|destroy|refresh) failed$|resource monitor shut down|^interrupted$|^\s*$/;
 
 /** What was said to be wrong, the wrappings taken off. */
-function causesOf(error: PulumiFailure | ProcessOutput, engine: readonly EngineError[]): EngineError[] {
-	const lines = `${error.stderr}\n${engine.length === 0 ? error.stdout : ""}`.split("\n");
-	const own = error instanceof PulumiFailure ? lines.filter((line) => /error:/i.test(line)) : lines;
-	return [...own.map((message): EngineError => ({ message })), ...engine]
+function causesOf(error: PulumiFailure, engine: readonly EngineError[]): EngineError[] {
+	const own = `${error.stderr}\n${engine.length === 0 ? error.stdout : ""}`
+		.split("\n")
+		.filter((line) => /error:/i.test(line))
+		.map((message): EngineError => ({ message }));
+	return [...own, ...engine]
 		.map((said) => ({ ...said, message: bare(said.message) }))
 		.filter(({ message }) => !HOLLOW.test(message));
 }

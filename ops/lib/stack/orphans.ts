@@ -3,9 +3,9 @@
  * They hold names that the next `up` needs. Volumes are never touched here: Pulumi takes a volume that exists.
  */
 import { DATA_VOLUMES, hostName, LABEL, NETWORKS, type NetworkName, PARTS } from "../../../infra/contract.ts";
+import { docker } from "../docker.ts";
 import { OpsError } from "../errors.ts";
 import type { Report } from "../report.ts";
-import { docker, table } from "./docker.ts";
 import { type Deployment, idsOf, RESOURCE_TYPE } from "./state.ts";
 
 export interface Orphans {
@@ -51,12 +51,12 @@ export async function removeOrphans({ containers, networks }: Orphans, report: R
 		if (running) report.note(line);
 		else report.log(line);
 		// No -t: the grace that the container was made with counts.
-		if (running) await docker`docker stop ${id}`;
-		await docker`docker rm ${id}`;
+		if (running) await docker(["stop", id]);
+		await docker(["rm", id]);
 	}
 	for (const network of networks) {
 		await takeOthersOff(network, new Set(), report);
-		await docker`docker network rm ${network.id}`;
+		await docker(["network", "rm", network.id]);
 	}
 }
 
@@ -69,10 +69,10 @@ export async function freeNetworks(stackName: string, report: Report): Promise<v
 }
 
 async function takeOthersOff({ id, name }: Found, own: ReadonlySet<string>, report: Report): Promise<void> {
-	const names =
-		await docker`docker network inspect -f ${"{{range .Containers}}{{println .Name}}{{end}}"} ${id}`;
-	for (const other of names.stdout.split("\n").filter((line) => line !== "" && !own.has(line))) {
-		await docker`docker network disconnect --force ${id} ${other}`;
+	const format = "{{range .Containers}}{{println .Name}}{{end}}";
+	const names = await docker(["network", "inspect", "--format", format, id]);
+	for (const other of names.split("\n").filter((line) => line !== "" && !own.has(line))) {
+		await docker(["network", "disconnect", "--force", id, other]);
 		report.note(
 			`${other} was taken off ${name}; to put it back there: docker network connect ${name} ${other}`,
 		);
@@ -81,10 +81,8 @@ async function takeOthersOff({ id, name }: Found, own: ReadonlySet<string>, repo
 
 /** Whether the host holds data of the stack. */
 export async function hasData(stackName: string): Promise<boolean> {
-	const names = new Set(DATA_VOLUMES.map((volume) => hostName.dataVolume(stackName, volume)));
-	return (await table(docker`docker volume ls --format ${"{{.Name}}"}`)).some(([name = ""]) =>
-		names.has(name),
-	);
+	const names = (await docker(["volume", "ls", "--format", "{{.Name}}"])).split("\n");
+	return DATA_VOLUMES.some((volume) => names.includes(hostName.dataVolume(stackName, volume)));
 }
 
 const containerNames = (stackName: string): ReadonlySet<string> =>
@@ -97,7 +95,7 @@ const LABEL_FORMAT = `{{.Label "${LABEL.stack}"}}`;
 
 async function listContainers(): Promise<Listed[]> {
 	const format = `{{.ID}}\t{{.Names}}\t{{.State}}\t${LABEL_FORMAT}`;
-	const rows = await table(docker`docker ps --all --no-trunc --format ${format}`);
+	const rows = await table(["ps", "--all", "--no-trunc", "--format", format]);
 	return rows.map(([id = "", name = "", state, stack = ""]) => ({
 		id,
 		name,
@@ -107,11 +105,21 @@ async function listContainers(): Promise<Listed[]> {
 }
 
 async function listNetworks(): Promise<Listed[]> {
-	const rows = await table(
-		docker`docker network ls --no-trunc --format ${`{{.ID}}\t{{.Name}}\t${LABEL_FORMAT}`}`,
-	);
+	const rows = await table([
+		"network",
+		"ls",
+		"--no-trunc",
+		"--format",
+		`{{.ID}}\t{{.Name}}\t${LABEL_FORMAT}`,
+	]);
 	return rows.map(([id = "", name = "", stack = ""]) => ({ id, name, stack, running: false }));
 }
+
+const table = async (args: readonly string[]): Promise<string[][]> =>
+	(await docker(args))
+		.split("\n")
+		.filter((line) => line !== "")
+		.map((line) => line.split("\t"));
 
 const nameTaken = (kind: "container" | "network", name: string): OpsError =>
 	new OpsError({

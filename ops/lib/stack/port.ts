@@ -1,9 +1,9 @@
 /** Whether the door can have its port, asked before the old door is taken down for it. */
 import { createServer } from "node:net";
 import { LABEL } from "../../../infra/contract.ts";
+import { docker } from "../docker.ts";
 import { OpsError } from "../errors.ts";
 import { whoListens } from "../port.ts";
-import { docker, table } from "./docker.ts";
 
 /** @throws OpsError PORT_IN_USE if another program listens there. */
 export async function assertPortFree(port: number, stackName: string): Promise<void> {
@@ -23,12 +23,10 @@ const isElsewhere = (engine: string | undefined): boolean =>
 	engine !== undefined && !engine.startsWith("unix:");
 
 async function hasDoorOn(port: number, stackName: string): Promise<boolean> {
-	const ours = [`label=${LABEL.stack}=${stackName}`, `label=${LABEL.part}=door`].flatMap((filter) => [
-		"--filter",
-		filter,
-	]);
-	const rows = await table(docker`docker ps ${ours} --format ${"{{.Ports}}"}`);
-	return rows.some(([ports = ""]) => ports.includes(`127.0.0.1:${port}->`));
+	const ours = [`label=${LABEL.stack}=${stackName}`, `label=${LABEL.part}=door`];
+	const filters = ours.flatMap((filter) => ["--filter", filter]);
+	const ports = await docker(["ps", ...filters, "--format", "{{.Ports}}"]);
+	return ports.includes(`127.0.0.1:${port}->`);
 }
 
 const isFree = (port: number): Promise<boolean> =>

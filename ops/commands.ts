@@ -1,0 +1,28 @@
+/** The commands of `npx mlgate`. A new one is a file in commands/ and a row here. */
+import { command as config } from "./commands/config.ts";
+import { command as destroy } from "./commands/destroy.ts";
+import { command as door } from "./commands/door.ts";
+import { command as down } from "./commands/down.ts";
+import { command as logs } from "./commands/logs.ts";
+import { command as preview } from "./commands/preview.ts";
+import { command as status } from "./commands/status.ts";
+import { command as tokens } from "./commands/tokens.ts";
+import { command as train } from "./commands/train.ts";
+import { command as up } from "./commands/up.ts";
+import { command as users } from "./commands/users.ts";
+import type { Command, CommandGroup } from "./lib/command.ts";
+
+/** In the order of the help. */
+export const COMMANDS: readonly (Command | CommandGroup)[] = [
+	up,
+	preview,
+	status,
+	logs,
+	train,
+	users,
+	tokens,
+	config,
+	down,
+	destroy,
+	door,
+];
