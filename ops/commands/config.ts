@@ -1,4 +1,4 @@
-import { effectInWords, isSettingKey, SETTINGS } from "../../infra/settings.ts";
+import { effectInWords, SETTINGS } from "../../infra/settings.ts";
 import { type CommandGroup, type Context, defineCommand } from "../lib/command.ts";
 import { containersOf, volumesOf } from "../lib/docker.ts";
 import { OpsError } from "../lib/errors.ts";
@@ -27,11 +27,11 @@ const set = defineCommand({
 	locks: true,
 	async run(context, { key, value }) {
 		if (key === "name") await refuseNewName(context, value);
-		writeSetting(context, key, value);
-		const entry = readConfig(context).find((one) => one.key === key);
-		const effect = isSettingKey(key) ? effectInWords(SETTINGS[key].restarts) : "";
+		// Others may still be wrong: two bad settings are mended one after the other.
+		const setting = writeSetting(context, key, value);
+		const effect = effectInWords(SETTINGS[setting].restarts);
 		return {
-			json: { ...entry, effect },
+			json: { key, value: SETTINGS[setting].schema.parse(value), effect },
 			text: `${key} is ${value} now. A change ${effect}. Apply it: npm start`,
 		};
 	},

@@ -25,7 +25,7 @@ export const command = defineCommand({
 		const data = before.volumes.filter((volume) => before.data.includes(volume));
 		await confirmByName(context, name, loss(name, data, withData));
 
-		await context.report.step(`Stopping what is left of ${name}'s jobs`, () => removeJobs(name));
+		await removeJobs(context, name);
 		if (hasState(context)) await destroyByPulumi(context, withData);
 		context.interrupted.throwIfAborted();
 		await context.report.step("Removing what Pulumi does not know", () => sweep(name, withData));
@@ -88,12 +88,14 @@ function loss(name: string, data: readonly string[], withData: boolean): string 
 }
 
 /** Training jobs are of the stack but none of its parts; they would hold its networks. */
-async function removeJobs(name: string): Promise<void> {
+async function removeJobs({ report }: Context, name: string): Promise<void> {
 	const jobs = (await containersOf(name)).filter((one) => {
 		const part = partOf(one);
 		return part !== undefined && !isKeeper(one) && !PARTS.some((known) => known === part);
 	});
-	for (const job of jobs) await docker(["rm", "-f", job.Id]);
+	for (const job of jobs) {
+		await report.step(`Ending the job ${job.Name.slice(1)}`, () => docker(["rm", "-f", job.Id]));
+	}
 }
 
 async function destroyByPulumi(context: Context, forget: boolean): Promise<void> {

@@ -1,4 +1,5 @@
 import { defineCommand } from "../lib/command.ts";
+import type { Check } from "../lib/door.ts";
 import { examine, type Health, type PartHealth, type Verdict } from "../lib/health.ts";
 import { identify } from "../lib/identity.ts";
 import { age, duration, list, table } from "../lib/text.ts";
@@ -9,7 +10,7 @@ const WORDS: Record<Verdict, string> = {
 	starting: "starting",
 	unhealthy: "not healthy",
 	stopped: "stopped, all data kept",
-	absent: "not here",
+	absent: "not up: no containers here",
 };
 
 export const command = defineCommand({
@@ -37,27 +38,18 @@ const fixOf = ({ verdict, findings }: Health) =>
 function page(stack: string, name: string, health: Health): string {
 	const { verdict, parts, checks, keeper, dataVolumes, findings, url } = health;
 	const lines = [`${name} (stack ${stack}): ${WORDS[verdict]}${verdict === "healthy" ? `, ${url}` : ""}`, ""];
-	if (verdict === "absent") {
-		lines.push(
-			dataVolumes.length > 0
-				? `No containers. Data volumes: ${list(dataVolumes)}.`
-				: "Nothing of it is on this host.",
-		);
-	} else {
+	if (verdict !== "absent") {
 		lines.push(table([["PART", "STATE", "HEALTH", "SINCE", "IMAGE"], ...parts.map(row)]), "");
-		if (checks.length > 0) {
-			lines.push(
-				`Round trips: ${checks.map(({ name, ok, ms }) => (ok ? `${name} ${duration(ms)}` : `${name} FAILED`)).join(", ")}`,
-			);
-		}
-		lines.push(`Data: ${list(dataVolumes) || "no volumes"}; keeper ${keeper.state}`);
 	}
-	if (verdict !== "healthy") {
-		if (!whole(verdict)) lines.push("", ...findings.map(({ what }) => `Wrong: ${what}`));
-		lines.push("", `Do this: ${fixOf(health)}`);
-	}
+	if (checks.length > 0) lines.push(`Round trips: ${checks.map(roundTrip).join(", ")}`);
+	lines.push(dataVolumes.length > 0 ? `Data: ${list(dataVolumes)}; keeper ${keeper.state}` : "Data: none");
+	if (verdict === "healthy") return lines.join("\n");
+	if (!whole(verdict)) lines.push("", ...findings.map(({ what }) => `Wrong: ${what}`));
+	lines.push("", `Do this: ${fixOf(health)}`);
 	return lines.join("\n");
 }
+
+const roundTrip = ({ name, ok, ms }: Check) => (ok ? `${name} ${duration(ms)}` : `${name} FAILED`);
 
 function row({ part, state, health, since, image, restarts }: PartHealth): string[] {
 	const word = restarts > 0 ? `${state} (${restarts} restarts)` : state;

@@ -11,28 +11,21 @@ import { OpsError } from "./errors.ts";
 export async function confirmByName(context: Context, name: string, loss: string): Promise<void> {
 	if (context.yes) return;
 	if (!context.interactive) {
-		throw notConfirmed(loss, "Nobody can be asked here.", "Add --yes if that is what you want.");
+		throw notConfirmed(`Nobody can be asked here. ${loss}`, "Add --yes if that is what you want.");
 	}
 	const lines = createInterface({ input: process.stdin, output: process.stderr });
 	try {
 		context.report.note(loss);
 		const typed = await lines.question(`Type the name ${name} to go on: `, { signal: context.interrupted });
 		if (typed.trim() === name) return;
-		throw notConfirmed(loss, `"${typed.trim()}" is not "${name}".`, "Run it again and type the name.");
+		throw notConfirmed(`"${typed.trim()}" is not "${name}".`, "Run it again and type the name.");
 	} finally {
 		lines.close();
 	}
 }
 
-function notConfirmed(loss: string, why: string, fix: string): OpsError {
-	return new OpsError({
-		code: "NOT_CONFIRMED",
-		kind: "dataRisk",
-		what: `Nothing was done. ${loss}`,
-		why,
-		fix,
-	});
-}
+const notConfirmed = (why: string, fix: string): OpsError =>
+	new OpsError({ code: "NOT_CONFIRMED", kind: "dataRisk", what: "Nothing was removed.", why, fix });
 
 /** A password as the first line of standard input, for `--password-stdin`. */
 export async function passwordFromStdin(): Promise<string> {

@@ -31,8 +31,8 @@ function listener(port: number): number | undefined {
 		.find((pid) => links(`/proc/${pid}/fd`).some((target) => inodes.has(target)));
 }
 
-const commandOf = (pid: number) =>
-	read(`/proc/${pid}/cmdline`).split("\0").filter(Boolean).slice(0, 3).join(" ");
+/** The program's name alone: its arguments may hold secrets. */
+const commandOf = (pid: number) => read(`/proc/${pid}/comm`).trim();
 
 function read(path: string): string {
 	try {

@@ -2,6 +2,7 @@
  * How commands tell what they are doing. Progress goes to stderr and into the command's dated log;
  * stdout belongs to the command's answer.
  */
+import { stripVTControlCharacters } from "node:util";
 import ora, { type Ora } from "ora";
 import { duration, firstLine } from "./text.ts";
 
@@ -57,7 +58,8 @@ export function createReport({ stream, log: write, heartbeatMs }: ReportOptions)
 	const spins = stream.isTTY === true && stream.columns > 0 && process.env.TERM !== "dumb";
 	let last = "";
 	/** What is both a detail and a line for the log comes twice. */
-	const log = (text: string) => {
+	const log = (raw: string) => {
+		const text = stripVTControlCharacters(raw);
 		if (text !== last) write(text);
 		last = text;
 	};
@@ -75,7 +77,7 @@ export function createReport({ stream, log: write, heartbeatMs }: ReportOptions)
 				const result = await work({
 					detail(text) {
 						log(text);
-						step.detail = firstLine(text) || step.detail;
+						step.detail = firstLine(stripVTControlCharacters(text)) || step.detail;
 						if (spins) face.tick(step);
 					},
 				});
@@ -96,6 +98,10 @@ export function createReport({ stream, log: write, heartbeatMs }: ReportOptions)
 }
 
 const elapsed = (step: RunningStep) => duration(performance.now() - step.begun);
+
+/** Some tools print lines without end; the log has them whole. */
+const DETAIL = 100;
+const cut = (text: string, length: number) => (text.length > length ? `${text.slice(0, length - 1)}…` : text);
 
 function plainLines(stream: NodeJS.WriteStream): Face {
 	const line = (text: string) => void stream.write(`${text}\n`);
@@ -118,7 +124,7 @@ function spinner(stream: NodeJS.WriteStream): Face {
 		if (!step) return;
 		const head = `${step.title} (${elapsed(step)})`;
 		const room = (stream.columns || 80) - head.length - 6;
-		const detail = step.detail && room > 10 ? `  ${step.detail.slice(0, room)}` : "";
+		const detail = step.detail && room > 10 ? `  ${cut(step.detail, room)}` : "";
 		spin.text = head + detail;
 		if (!spin.isSpinning) spin.start();
 	}

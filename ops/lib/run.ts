@@ -154,7 +154,8 @@ function causeOf(error: OpsError): string {
 	while (deepest instanceof Error && deepest.cause) deepest = deepest.cause;
 	const text = deepest instanceof Error ? firstLine(deepest.message) : "";
 	const { what, why = "" } = error.problem;
-	return what.includes(text) || why.includes(text) ? "" : text;
+	const said = [what, why].some((line) => line !== "" && (line.includes(text) || text.includes(line)));
+	return said ? "" : text;
 }
 
 function logCauses(error: unknown, log: Log): void {

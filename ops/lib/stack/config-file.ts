@@ -60,7 +60,7 @@ export function readConfig(ref: StackRef): ConfigEntry[] {
  * two bad settings can be mended one after the other.
  * @throws OpsError UNKNOWN_SETTING or SETTINGS_INVALID; nothing is written then.
  */
-export function writeSetting(ref: StackRef, key: string, value: string): void {
+export function writeSetting(ref: StackRef, key: string, value: string): SettingKey {
 	if (!isSettingKey(key)) throw unknownSetting(key);
 	const before = plainConfig(ref);
 	const known = new Set(problemsOf(before, ref.stack).map(({ what }) => what));
@@ -72,6 +72,7 @@ export function writeSetting(ref: StackRef, key: string, value: string): void {
 	const document = parse(path);
 	document.setIn(["config", `${PREFIX}${key}`], value);
 	replaceFile(path, document.toString({ lineWidth: 0 }));
+	return key;
 }
 
 /** The secrets that the file has, encrypted. One in clear does not count: it has been seen. */

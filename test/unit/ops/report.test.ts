@@ -30,11 +30,17 @@ describe("without a terminal", () => {
 		expect(end).toMatch(/^Building: done \(\d+ ms\)$/);
 	});
 
-	test("no line has an escape sequence", async () => {
-		const { report, lines } = recorded();
-		await report.step("Building", async ({ detail }) => detail("x"));
-		report.note("A note");
-		expect(lines().join("")).not.toContain("\u001b");
+	test("no line has an escape sequence or no end, whatever a tool prints", async () => {
+		const { report, lines, log } = recorded({ heartbeatMs: 20 });
+		await report.step("Building", async ({ detail }) => {
+			detail(`\u001b[91m+ \u001b[0m${"x".repeat(500)}`);
+			await sleep(60);
+		});
+		const said = lines();
+		expect(said.some((line) => line.includes("now: + xxx"))).toBe(true);
+		expect(Math.max(...said.map((line) => line.length))).toBeLessThan(150);
+		expect([...said, ...log].join("")).not.toContain("\u001b");
+		expect(log.join("")).toContain("x".repeat(500));
 	});
 
 	test("a long step says that it is at work, with the latest detail", async () => {
