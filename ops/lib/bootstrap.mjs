@@ -286,7 +286,7 @@ function npmCi(cwd, logFile, { total, progress, signal }) {
 		const [, address] = /^npm http (?:fetch GET [23]\d\d|cache) (\S+)/.exec(line) ?? [];
 		if (address) answers += 1;
 		if (address?.includes(".tgz")) done += 1;
-		if (done > 0) progress.detail(`${Math.min(done, total)} of ${total} packages`);
+		if (done > 0) progress.detail(done < total ? `${done} of ${total} packages` : "unpacking");
 		const [, silent, code] = FAILED_ATTEMPT.exec(line) ?? [];
 		if (!silent || answers > 0 || child.killed || Date.now() - started < GIVE_UP_MS) return;
 		tail.push(`code ${code}`, `${silent} does not answer (${code})`);

@@ -218,7 +218,7 @@ const CAUSES: readonly [RegExp, string][] = [
 const CAUSE = /^(E: |ERROR\b|npm error |fatal\b)|\berror\b|\bnot found\b/i;
 /** What the builders make of it: that a command failed, and which. */
 const VERDICT =
-	/returned a non-zero code|did not complete successfully|failed to solve|^npm error (A complete log|code|errno)/;
+	/returned a non-zero code|did not complete successfully|executor failed running|failed to solve|^npm error (A complete log|code|errno)/;
 
 export function buildFailed(image: string, output: string): OpsError {
 	// BuildKit numbers the steps and times the lines.

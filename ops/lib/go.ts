@@ -187,7 +187,7 @@ async function ownGo(report: Report, step: Step, consent: Consent): Promise<stri
 			{ env: { ...process.env, PIP_USER: "0", PIP_REQUIRE_VIRTUALENV: "0" }, onLine: report.log },
 		);
 		if (code !== 0) {
-			const why = stderr.match(/^ERROR: .*$/gm)?.at(0) ?? lastLine(stderr);
+			const why = /^ERROR: (.*)$/m.exec(stderr)?.[1] ?? lastLine(stderr);
 			throw goMissing(`The Python package index did not give one: ${why}`);
 		}
 	});

@@ -44,7 +44,11 @@ export const isRoot = () => process.getuid?.() === 0;
  */
 export async function becomeRoot(report: Report, consent: Consent, errand: Errand): Promise<AsRoot> {
 	if (isRoot()) return direct;
-	if (!which("sudo")) throw rootNeeded(errand, "This user is not root, and sudo is not installed.");
+	if (!which("sudo")) {
+		const asRoot = errand.byHand.replaceAll("sudo ", "");
+		const why = "This user is not root, and sudo is not installed.";
+		throw rootNeeded(errand, why, `Run this as root, then try again: ${asRoot}`);
+	}
 	if (!consent.yes) {
 		if (!consent.interactive) {
 			throw rootNeeded(errand, "Nobody can be asked here.", `Allow it with --yes, or run: ${errand.byHand}`);
