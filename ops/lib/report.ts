@@ -107,7 +107,8 @@ function plainLines(stream: NodeJS.WriteStream): Face {
 	const line = (text: string) => void stream.write(`${text}\n`);
 	return {
 		begin: ({ title }) => line(`${title} ...`),
-		tick: (step) => line(`${step.title} ... ${elapsed(step)}${step.detail ? `, now: ${cut(step.detail, DETAIL)}` : ""}`),
+		tick: (step) =>
+			line(`${step.title} ... ${elapsed(step)}${step.detail ? `, now: ${cut(step.detail, DETAIL)}` : ""}`),
 		end: (step, ok) => line(`${step.title}: ${ok ? "done" : "failed"} (${elapsed(step)})`),
 		note: line,
 	};
