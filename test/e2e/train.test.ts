@@ -9,7 +9,7 @@ describe("npx mlgate train", () => {
 		const [logged] = said.runs;
 
 		const uri = `http://localhost:${await stackPort()}`;
-		const headers = { authorization: `Bearer ${await token("viewer", "train-reader")}` };
+		const headers = { authorization: `Bearer ${await token("viewer", "reader")}` };
 		const get = async (path: string) => (await fetch(uri + path, { headers })).json() as Promise<never>;
 		const { run } = (await get(`/api/2.0/mlflow/runs/get?run_id=${logged.run_id}`)) as {
 			run: {
