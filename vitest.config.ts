@@ -1,7 +1,7 @@
 import { defineConfig } from "vitest/config";
 
 /**
- * `unit` needs nothing but Node. `e2e` brings up a stack of its own (engine, Postgres, MinIO, MLflow, door)
+ * `unit` starts what it needs by itself: a Postgres, a Chromium, a MinIO. `e2e` brings up a stack of its own (engine, Postgres, MinIO, MLflow, door)
  * and shares it: its files run one after the other.
  */
 export default defineConfig({
@@ -11,7 +11,7 @@ export default defineConfig({
 				test: {
 					name: "unit",
 					include: ["test/unit/**/*.test.ts"],
-					testTimeout: 30_000,
+					testTimeout: 60_000,
 				},
 			},
 			{
