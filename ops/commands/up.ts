@@ -68,16 +68,21 @@ async function preflight(context: Context): Promise<Identity> {
 
 /** Pulumi's part, with the data volumes held before it begins and after it ends, however it ends. */
 async function bringUp(context: Context, stack: StackHandle, identity: Identity): Promise<UpResult> {
-	await ensureKeeper(identity.name);
+	const { report } = context;
+	const keep = () => ensureKeeper(identity.name);
+	await keep();
+	let result: UpResult;
 	try {
-		return await stack.up();
+		result = await stack.up();
 	} catch (error) {
+		// Why it failed is the news, whatever becomes of the keeper.
+		await keep().catch((second: Error) => report.log(`the keeper: ${second.message}`));
 		if (!(error instanceof OpsError && error.problem.code === "PART_UNHEALTHY")) throw error;
 		// We know better than Pulumi which part it is and what it says.
-		throw await notHealthy(identity, await examine(identity), context.report, { started: true });
-	} finally {
-		await ensureKeeper(identity.name);
+		throw await notHealthy(identity, await examine(identity), report, { started: true });
 	}
+	await keep();
+	return result;
 }
 
 interface FirstAdmin {

@@ -123,7 +123,8 @@ function spinner(stream: NodeJS.WriteStream): Face {
 	function draw(): void {
 		const step = running.at(-1);
 		if (!step) return;
-		const head = `${step.title} (${elapsed(step)})`;
+		const seconds = Math.floor((performance.now() - step.begun) / 1000);
+		const head = `${step.title} (${duration(Math.max(1, seconds) * 1000)})`;
 		const room = (stream.columns || 80) - head.length - 6;
 		const detail = step.detail && room > 10 ? `  ${cut(step.detail, room)}` : "";
 		spin.text = head + detail;

@@ -16,10 +16,10 @@ export function table(rows: readonly (readonly string[])[]): string {
 		.join("\n");
 }
 
-/** `40 ms`, `1.4 s`, `12 s`, `3 min 05 s`. */
+/** `40 ms`, `1 s`, `1.4 s`, `12 s`, `3 min 05 s`. */
 export function duration(ms: number): string {
 	if (ms < 950) return `${Math.round(ms)} ms`;
-	if (ms < 9_950) return `${(ms / 1000).toFixed(1)} s`;
+	if (ms < 9_950) return `${Number((ms / 1000).toFixed(1))} s`;
 	const seconds = Math.round(ms / 1000);
 	if (seconds < 60) return `${seconds} s`;
 	return `${Math.floor(seconds / 60)} min ${String(seconds % 60).padStart(2, "0")} s`;

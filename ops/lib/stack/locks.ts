@@ -3,6 +3,7 @@ import { existsSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { hostname } from "node:os";
 import { join } from "node:path";
 import { PROJECT } from "../../../infra/contract.ts";
+import { processIdentity } from "../processes.ts";
 import type { StackRef } from "./config-file.ts";
 import { stateFolder } from "./state.ts";
 
@@ -35,11 +36,8 @@ export function pulumiLocks(ref: StackRef): PulumiLock[] {
 /** Nobody holds it any more: made on this machine by a process that is gone, or whose number another has by now. */
 export function isDead({ pid, hostname: host }: PulumiLock): boolean {
 	if (host !== hostname()) return false;
-	try {
-		process.kill(pid, 0);
-	} catch (error) {
-		if ((error as NodeJS.ErrnoException).code === "ESRCH") return true;
-	}
+	// A zombie has ended too. Where nobody reaps (a container without an init) a killed run stays one for good.
+	if (processIdentity(pid) === undefined) return true;
 	const name = `/proc/${pid}/comm`;
 	return existsSync(name) && readFileSync(name, "utf8").trim() !== "pulumi";
 }

@@ -1,5 +1,13 @@
 import { type ChildProcess, spawn } from "node:child_process";
-import { copyFileSync, existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import {
+	copyFileSync,
+	existsSync,
+	mkdirSync,
+	mkdtempSync,
+	readFileSync,
+	rmSync,
+	writeFileSync,
+} from "node:fs";
 import { hostname, tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
@@ -76,6 +84,22 @@ describe("locks of Pulumi", () => {
 		if (held) removeLock(held);
 		expect(pulumiLocks(ref)).toEqual([]);
 		expect(existsSync(`${held?.path}.attrs`)).toBe(false);
+	});
+
+	it("are dead when their process was killed and nobody has reaped it", async () => {
+		copyFileSync("/bin/sleep", join(ref.checkout, "pulumi"));
+		// The shell becomes a program that never asks for its children's ends.
+		const careless = spawn("sh", ["-c", `"${ref.checkout}/pulumi" 60 & echo $!; exec sleep 60`]);
+		children.push(careless);
+		const pid = Number(await new Promise((resolve) => careless.stdout.once("data", resolve)));
+		const state = () => /^State:\s+(\w)/m.exec(readFileSync(`/proc/${pid}/status`, "utf8"))?.[1];
+		const name = () => readFileSync(`/proc/${pid}/comm`, "utf8").trim();
+		await expect.poll(name).toBe("pulumi");
+		lock(pid);
+		expect(pulumiLocks(ref).map(isDead)).toEqual([false]);
+		process.kill(pid, "SIGKILL");
+		await expect.poll(state).toBe("Z");
+		expect(pulumiLocks(ref).map(isDead)).toEqual([true]);
 	});
 
 	it("are dead when another program has got the number by now", async () => {
