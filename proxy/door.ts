@@ -3,6 +3,7 @@ import type { Server } from "node:http";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Authority, Check, Pages } from "./authority.ts";
 import { doorRoutes } from "./door/routes.ts";
+import { forwardTo } from "./forward/index.ts";
 import { type TransferOptions, Transfers } from "./forward/transfers.ts";
 import { openUpstream, probeUpstream } from "./forward/upstream.ts";
 import { type BoundListener, ownAddress, resolveListeners } from "./listeners.ts";
@@ -66,7 +67,7 @@ export async function openDoor({
 		authority,
 		pages,
 		doorRoutes: doorRoutes({ authority, probe: checks, accepting: () => accepting }),
-		transfers,
+		answerers: [forwardTo(transfers)],
 		metrics,
 		log,
 		accepting: () => accepting,

@@ -1,15 +1,15 @@
 /**
  * What happens to a request, in this order: the gate, the public pages, who is it, did a page of ours send it,
- * which route is it, may this role use it, and only then an upstream.
+ * which route is it, may this role use it, and only then whoever answers it.
  *
  * After every `await` the client may be gone: nothing is then taken for it.
  */
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { answerJson, linger, redirect, refuse } from "./answer.ts";
+import type { Allowed, Answerer } from "./answerer.ts";
 import type { Authority, Identity, Pages, RequestFacts, Verdict } from "./authority.ts";
 import type { DoorRoute } from "./door/routes.ts";
 import { DOOR_ERRORS, type DoorErrorCode, ROLE_TOO_LOW, refusal } from "./errors.ts";
-import type { Transfers } from "./forward/transfers.ts";
 import { clearing } from "./gate/headers.ts";
 import { gate, HEALTH_PATH } from "./gate/index.ts";
 import type { Target } from "./gate/target.ts";
@@ -17,7 +17,6 @@ import type { BoundListener } from "./listeners.ts";
 import type { Log } from "./log.ts";
 import type { Kind, Metrics } from "./metrics.ts";
 import { atLeast } from "./roles.ts";
-import { refusedBody } from "./routes/bodies.ts";
 import { match, TAILS } from "./routes/match.ts";
 import { quirk } from "./routes/quirks.ts";
 
@@ -25,7 +24,8 @@ export interface PipelineOptions {
 	authority: Pick<Authority, "authenticate" | "checkCsrf">;
 	pages: Pages;
 	doorRoutes: ReadonlyMap<string, DoorRoute>;
-	transfers: Transfers;
+	/** In the order in which they are asked. The last one answers whatever is left. */
+	answerers: readonly Answerer[];
 	metrics: Metrics;
 	log: Log;
 	/** False once the door is stopping: answers then close their connection. */
@@ -85,7 +85,7 @@ class Exchange {
 export type Handle = (req: IncomingMessage, res: ServerResponse, listener: BoundListener) => void;
 
 export function openPipeline(options: PipelineOptions): Handle {
-	const { authority, pages, doorRoutes, transfers, metrics, log, accepting } = options;
+	const { authority, pages, doorRoutes, answerers, metrics, log, accepting } = options;
 	const exactPages = new Set(pages.paths.filter((path) => !path.endsWith("/")));
 	const pagesBelow = pages.paths.filter((path) => path.endsWith("/"));
 	const isPage = (path: string) =>
@@ -193,20 +193,24 @@ export function openPipeline(options: PipelineOptions): Handle {
 		if (route.needs === undefined) return x.refuse("ROUTE_UNKNOWN");
 		if (!atLeast(identity.role, route.needs)) return x.refuse(ROLE_TOO_LOW[route.needs]);
 		if (route.answer !== undefined) return x.refuse(route.answer);
-		const rule = identity.role === "admin" ? undefined : route.body;
-		const judge = rule && ((body: Buffer) => refusedBody(rule, body));
-		transfers.forward(
+		const allowed: Allowed = {
 			req,
 			res,
-			{ path: target.forward, identity, judge },
-			{
-				refused: (code) => {
-					x.code = code;
-				},
-				failed: (error) =>
-					log.warn({ err: error, route: route.rule }, "the tracking server failed a request"),
+			facts,
+			target,
+			identity,
+			route,
+			refused: (code) => {
+				x.code = code;
 			},
-		);
+			failed: (error) =>
+				log.warn({ err: error, route: route.rule }, "what is behind the door failed a request"),
+		};
+		for (const answer of answerers) {
+			const answered = answer(allowed);
+			if (answered === true || (answered !== false && (await answered))) return;
+			if (x.gone) return;
+		}
 	}
 
 	/** The one guard at the edge: whatever a request makes us throw ends that request and nothing else. */

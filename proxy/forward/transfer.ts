@@ -12,6 +12,7 @@ import { hasBody } from "../gate/framing.ts";
 import { DECIDING } from "../routes/bodies.ts";
 import { SMALL, UploadBody } from "./body.ts";
 import { headersFromUpstream, headersToUpstream } from "./headers.ts";
+import type { Watched } from "./transfers.ts";
 
 /** Looks at a whole body before it is sent on. @returns why it is not */
 export type Judge = (body: Buffer) => DoorErrorCode | undefined;
@@ -42,7 +43,7 @@ const SLOW = new Set(["UND_ERR_HEADERS_TIMEOUT", "UND_ERR_BODY_TIMEOUT", "UND_ER
 
 const codeOf = (error: Error): string => ("code" in error ? String(error.code) : "");
 
-export class Transfer implements Dispatcher.DispatchHandler {
+export class Transfer implements Dispatcher.DispatchHandler, Watched {
 	readonly order: Order;
 	readonly #req: IncomingMessage;
 	readonly #res: ServerResponse;
@@ -68,7 +69,10 @@ export class Transfer implements Dispatcher.DispatchHandler {
 		this.#told = told;
 	}
 
-	/** Since when it waits for the client to send or to read, in ms of `performance.now()`. */
+	get identity(): Identity {
+		return this.order.identity;
+	}
+
 	get waitingSince(): number | undefined {
 		return this.#waitingSince ?? this.#body?.waitingSince;
 	}

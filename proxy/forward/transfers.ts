@@ -5,6 +5,7 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Dispatcher } from "undici";
 import type { Authority, Identity } from "../authority.ts";
+import type { DoorErrorCode } from "../errors.ts";
 import { type Order, type Told, Transfer } from "./transfer.ts";
 
 /** Milliseconds. */
@@ -20,8 +21,17 @@ export interface TransferOptions {
 	clientIdle?: number;
 }
 
+/** A request that may take long, whoever answers it. */
+export interface Watched {
+	readonly identity: Identity;
+	/** Since when it waits for the client to send or to read, in ms of `performance.now()`. */
+	readonly waitingSince: number | undefined;
+	/** Ends it from our side. */
+	end(code: DoorErrorCode): void;
+}
+
 export class Transfers {
-	readonly #running = new Set<Transfer>();
+	readonly #running = new Set<Watched>();
 	readonly #upstream: Dispatcher;
 	readonly #stillValid: Authority["stillValid"];
 	readonly #clientIdle: number;
@@ -44,19 +54,22 @@ export class Transfers {
 	 */
 	forward(req: IncomingMessage, res: ServerResponse, order: Order, told: Told): void {
 		const transfer = new Transfer(req, res, order, this.#upstream, told);
-		this.#running.add(transfer);
-		res.once("close", () => {
-			this.#running.delete(transfer);
-			transfer.closed();
-		});
+		this.watch(res, transfer);
+		res.once("close", () => transfer.closed());
 		transfer.start();
+	}
+
+	/** Keeps an eye on a request that somebody else answers, until its response has closed. */
+	watch(res: ServerResponse, watched: Watched): void {
+		this.#running.add(watched);
+		res.once("close", () => this.#running.delete(watched));
 	}
 
 	#sweep(): void {
 		const now = performance.now();
 		for (const transfer of this.#running) {
 			const { waitingSince } = transfer;
-			if (!this.#stands(transfer.order.identity)) transfer.end("CREDENTIAL_ENDED");
+			if (!this.#stands(transfer.identity)) transfer.end("CREDENTIAL_ENDED");
 			else if (waitingSince !== undefined && now - waitingSince > this.#clientIdle) {
 				transfer.end("CLIENT_IDLE");
 			}

@@ -1,0 +1,26 @@
+/** The seam behind the pipeline: who answers a request once it is known to be allowed. */
+import type { IncomingMessage, ServerResponse } from "node:http";
+import type { Identity, RequestFacts } from "./authority.ts";
+import type { DoorErrorCode } from "./errors.ts";
+import type { Target } from "./gate/target.ts";
+import type { Route } from "./routes/match.ts";
+
+/** A request that the gate, the authority and the route map have let through. */
+export interface Allowed {
+	req: IncomingMessage;
+	res: ServerResponse;
+	facts: RequestFacts;
+	target: Target;
+	identity: Identity;
+	route: Route;
+	/** For the log: the answer came from the door, as this row of `errors.ts`. */
+	refused(code: DoorErrorCode): void;
+	/** For the log: something went wrong behind the door. */
+	failed(error: Error): void;
+}
+
+/**
+ * Answers the requests that are its own. The pipeline asks one after the other, the last one takes everything.
+ * @returns false: not mine. Nothing has been read, written or begun then.
+ */
+export type Answerer = (allowed: Allowed) => boolean | Promise<boolean>;
