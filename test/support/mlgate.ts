@@ -4,9 +4,9 @@ import { fileURLToPath } from "node:url";
 /** The checkout under test. */
 export const CHECKOUT = fileURLToPath(new URL("../..", import.meta.url));
 
-/** The test's own stack: own name, port, volumes. It never touches the user's. */
-export const STACK = "e2e";
-export const NAME = "mlgate-e2e";
+/** The test's own stack: own name, port, volumes. It never touches the user's. Another name for a second checkout's. */
+export const STACK = process.env.MLGATE_TEST_STACK ?? "e2e";
+export const NAME = `mlgate-${STACK}`;
 
 export interface Ended {
 	code: number;
