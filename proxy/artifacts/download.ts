@@ -150,16 +150,16 @@ class Download {
 		for (;;) {
 			signal.throwIfAborted();
 			const before = this.#sent;
-			const headers = this.#span === undefined ? {} : this.#rest(this.#span);
 			const outcome = await this.#attempt(
 				this.#span === undefined
 					? { ...(range && { Range: range }), ...(known && { "If-Match": known.etag }) }
-					: headers,
+					: this.#rest(this.#span),
 			);
-			if (outcome.is === "whole") {
+			// The last byte may have come before the connection broke.
+			if (outcome.is === "whole" || this.#left === 0) {
 				res.end();
 				watch(res, limits.idle);
-				return outcome;
+				return { is: "whole" };
 			}
 			if (outcome.is === "error" && this.#span === undefined) return outcome;
 			// From here on the answer has begun: what is not whole can only be cut.
@@ -174,6 +174,10 @@ class Download {
 			}
 			if (this.#span !== undefined) log.info({ sent: this.#sent }, "a download is being resumed");
 		}
+	}
+
+	get #left(): number {
+		return this.#span === undefined ? Number.NaN : this.#span.last - this.#span.first + 1 - this.#sent;
 	}
 
 	/** Asks for what has not been sent yet, of this very object. */
@@ -193,7 +197,7 @@ class Download {
 		});
 		const abort = () => handler.abort(signal.reason as Error);
 		signal.addEventListener("abort", abort, { once: true });
-		this.#shared.store.dispatch({ method: "GET", key: this.#key, headers }, handler);
+		this.#shared.store.stream(this.#key, headers, handler);
 		const outcome = await promise;
 		signal.removeEventListener("abort", abort);
 		return outcome;

@@ -61,9 +61,9 @@ export interface Page {
 
 type Query = Readonly<Record<string, string>>;
 type Headers = Readonly<Record<string, string>>;
-export type StoreBody = Buffer | AsyncIterable<Buffer> | null;
+type StoreBody = Buffer | AsyncIterable<Buffer> | null;
 
-export interface StoreRequest {
+interface StoreRequest {
 	method: Dispatcher.HttpMethod;
 	/** `""`: the bucket itself. */
 	key: string;
@@ -86,9 +86,16 @@ const LIMITS = {
 	/** From the end of a request to its answer, and between two chunks of one. */
 	headersTimeout: 30_000,
 	bodyTimeout: 30_000,
-	/** Putting ten thousand parts together. */
-	completeTimeout: 300_000,
+	/**
+	 * Connections. MinIO serves about 300 requests at once with the memory that it has by default: clients that read
+	 * slowly must not take them all, or nobody can store or list anything.
+	 */
+	downloads: 192,
+	others: 96,
 } as const;
+
+/** Putting ten thousand parts together, in milliseconds. */
+const COMPLETE_TIMEOUT = 300_000;
 
 /** What may pass. 500 is what MinIO answers while its disks are not there yet. */
 const PASSING: ReadonlySet<number> = new Set([500, 502, 503, 504]);
@@ -104,23 +111,20 @@ const header = (value: string | string[] | undefined): string =>
 	Array.isArray(value) ? (value[0] ?? "") : (value ?? "");
 
 export class Store {
+	readonly #downloads: Pool;
 	readonly #pool: Pool;
 	readonly #host: string;
 	readonly #bucket: string;
 	readonly #credentials: { accessKeyId: string; secretAccessKey: string };
 
 	constructor({ url, bucket, user, secret }: StoreSettings) {
-		const { connectTimeout, headersTimeout, bodyTimeout, keepAliveTimeout } = LIMITS;
-		this.#pool = new Pool(url, {
-			// As many as there are requests: who may not ask has been turned away before.
-			connections: null,
-			connect: { timeout: connectTimeout, noDelay: true },
-			keepAliveTimeout,
-			keepAliveMaxTimeout: keepAliveTimeout,
-			headersTimeout,
-			bodyTimeout,
-			pipelining: 1,
-		});
+		const { connectTimeout, downloads, others, ...limits } = LIMITS;
+		const connect = { timeout: connectTimeout, noDelay: true };
+		const keepAliveMaxTimeout = limits.keepAliveTimeout;
+		const open = (connections: number) =>
+			new Pool(url, { ...limits, keepAliveMaxTimeout, connect, connections, pipelining: 1 });
+		this.#downloads = open(downloads);
+		this.#pool = open(others);
 		this.#host = new URL(url).host;
 		this.#bucket = bucket;
 		this.#credentials = { accessKeyId: user, secretAccessKey: secret };
@@ -147,9 +151,9 @@ export class Store {
 		};
 	}
 
-	/** A request whose answer is streamed to `handler`. */
-	dispatch(request: StoreRequest, handler: Dispatcher.DispatchHandler): void {
-		this.#pool.dispatch(this.#signed(request), handler);
+	/** Gets an object whose answer is streamed to `handler`. With too many of them under way it waits its turn. */
+	stream(key: string, headers: Headers, handler: Dispatcher.DispatchHandler): void {
+		this.#downloads.dispatch(this.#signed({ method: "GET", key, headers }), handler);
 	}
 
 	/** A request whose answer is small. */
@@ -243,7 +247,7 @@ export class Store {
 				body: Buffer.from(`<CompleteMultipartUpload>${list.join("")}</CompleteMultipartUpload>`),
 			},
 			signal,
-			{ headersTimeout: LIMITS.completeTimeout },
+			{ headersTimeout: COMPLETE_TIMEOUT },
 		);
 		// The status was sent before the work began.
 		if (body.includes("<Error>")) throw new StoreError(400, body);
@@ -351,6 +355,6 @@ export class Store {
 	}
 
 	async close(): Promise<void> {
-		await this.#pool.destroy();
+		await Promise.all([this.#downloads.destroy(), this.#pool.destroy()]);
 	}
 }
