@@ -1,6 +1,8 @@
 /** A whole door: its listeners, its pipeline, and the end of it. */
 import type { Server } from "node:http";
 import { setTimeout as sleep } from "node:timers/promises";
+import { artifactsAnswerer, partRoute } from "./artifacts/answerer.ts";
+import { type ArtifactsOptions, mlflowOver, openArtifacts } from "./artifacts/index.ts";
 import type { Authority, Check, Pages } from "./authority.ts";
 import { doorRoutes } from "./door/routes.ts";
 import { forwardTo } from "./forward/index.ts";
@@ -18,6 +20,8 @@ export interface DoorOptions {
 	authority: Authority;
 	pages: Pages;
 	log: Log;
+	/** Where artifacts lie. Without it MLflow answers what it can of them. */
+	artifacts?: Pick<ArtifactsOptions, "store" | "journal" | "limits" | "pace">;
 	/** Milliseconds; for tests. */
 	transfers?: Pick<TransferOptions, "sweep" | "clientIdle">;
 }
@@ -45,12 +49,16 @@ const listen = (server: Server, address: string, port: number): Promise<void> =>
 		});
 	});
 
-/** @throws {ListenerError} or the error of a port that is taken; nothing is left listening then */
+/**
+ * @throws {ListenerError}, the error of a port that is taken, or of the store's secret that cannot be read; nothing
+ * is left listening then
+ */
 export async function openDoor({
 	settings,
 	authority,
 	pages,
 	log,
+	artifacts: place,
 	transfers: pace,
 }: DoorOptions): Promise<Door> {
 	let accepting = true;
@@ -61,13 +69,18 @@ export async function openDoor({
 		const { connected, running, queued } = upstream.stats;
 		return { transfers: transfers.size, connected, running, queued };
 	};
-	const checks = () => probeUpstream(upstream);
 	const metrics = new Metrics({ transfers: () => transfers.size, upstream: () => upstream.stats });
+	const artifacts =
+		place &&
+		openArtifacts({ ...place, mlflow: mlflowOver(upstream), log, moved: metrics.moved.bind(metrics) });
+	if (artifacts !== undefined) metrics.uploads(() => artifacts.unfinished);
+	const checks = async () => (await Promise.all([probeUpstream(upstream), artifacts?.check() ?? []])).flat();
 	const handle = openPipeline({
 		authority,
 		pages,
 		doorRoutes: doorRoutes({ authority, probe: checks, accepting: () => accepting }),
-		answerers: [forwardTo(transfers)],
+		signedRoutes: new Map(artifacts ? [partRoute(artifacts, authority)] : []),
+		answerers: [...(artifacts ? [artifactsAnswerer(artifacts, transfers)] : []), forwardTo(transfers)],
 		metrics,
 		log,
 		accepting: () => accepting,
@@ -89,6 +102,7 @@ export async function openDoor({
 		for (const server of servers) server.closeAllConnections();
 		metricsServer?.closeAllConnections();
 		transfers.close();
+		await artifacts?.close();
 		await upstream.destroy();
 		await ended;
 		return whole;

@@ -19,6 +19,10 @@ export interface DoorError {
 const PATH = { status: 400, errorCode: "INVALID_PARAMETER_VALUE", message: "Invalid path" } as const;
 
 const badRequest = (message: string) => ({ status: 400, errorCode: "BAD_REQUEST", message }) as const;
+const invalid = (message: string) =>
+	({ status: 400, errorCode: "INVALID_PARAMETER_VALUE", message }) as const;
+const missing = (message: string) =>
+	({ status: 404, errorCode: "RESOURCE_DOES_NOT_EXIST", message }) as const;
 const unauthenticated = (message: string) =>
 	({ status: 401, errorCode: "UNAUTHENTICATED", message }) as const;
 const denied = (message: string) => ({ status: 403, errorCode: "PERMISSION_DENIED", message }) as const;
@@ -129,6 +133,43 @@ export const DOOR_ERRORS = {
 		errorCode: "NOT_IMPLEMENTED",
 		message: "Multipart upload is not supported for the current artifact repository",
 	},
+
+	// Artifacts, which the door takes from the object store and puts there itself
+	ARTIFACT_PATH: invalid("Invalid path"),
+	ARTIFACT_MISSING: missing("No such artifact"),
+	ARTIFACT_DIRECTORY: missing("This is a directory. List it, and download what is in it"),
+	ARTIFACT_PRECONDITION: {
+		status: 412,
+		errorCode: "BAD_REQUEST",
+		message: "The artifact is a different one",
+	},
+	ARTIFACT_RANGE: { status: 416, errorCode: "BAD_REQUEST", message: "The artifact has no such bytes" },
+	ARTIFACT_CHANGING: unavailable("The artifact is being overwritten. Try again in a moment."),
+	ARTIFACT_NAME: invalid("The store cannot keep an artifact of this name"),
+	ARTIFACT_IDLE: { status: 408, errorCode: "BAD_REQUEST", message: "The artifact did not arrive in time" },
+	ARTIFACT_TOO_LARGE: {
+		status: 413,
+		errorCode: "BAD_REQUEST",
+		message: "Too large for an upload that does not announce its length. Send Content-Length.",
+	},
+	UPLOAD_JSON: invalid("The body is not the JSON object that belongs here"),
+	UPLOAD_LENGTH: {
+		status: 411,
+		errorCode: "BAD_REQUEST",
+		message: "A part must announce its length with Content-Length",
+	},
+	UPLOAD_UNKNOWN: missing("This multipart upload is not known, was aborted, or has been idle for too long"),
+	UPLOAD_PARTS: invalid("The parts are not those that were uploaded"),
+	UPLOAD_TICKET: {
+		status: 403,
+		errorCode: "PERMISSION_DENIED",
+		message: "The upload ticket is not valid, or has expired",
+	},
+	STORE_UNAVAILABLE: unavailable("The artifact store does not answer. Try again in a moment."),
+	STORE_LOST: unavailable("The artifact store was lost in the middle of an upload. Send it again."),
+	STORE_CHECKSUM: unavailable("What the store received is not what was sent. Send it again."),
+	STORE_FULL: { status: 507, errorCode: "RESOURCE_EXHAUSTED", message: "The artifact store is full" },
+	STORE_REFUSED: { status: 500, errorCode: "INTERNAL_ERROR", message: "The artifact store refused the door" },
 
 	// What lies behind the door
 	UPSTREAM_UNAVAILABLE: unavailable("The tracking server does not answer. Try again in a moment."),

@@ -1,4 +1,5 @@
 /** Starts the door from its environment and stops it with grace. `node proxy/main.ts` */
+import { dirname, join } from "node:path";
 import { openAccounts } from "./accounts/index.ts";
 import { type Door, openDoor } from "./door.ts";
 import { openLog } from "./log.ts";
@@ -40,7 +41,14 @@ let stop = (_signal: string): void => process.exit(0);
 for (const signal of ["SIGTERM", "SIGINT"] as const) process.on(signal, () => stop(signal));
 
 const accounts = await openAccounts(settings, log);
-const open = await openDoor({ settings, authority: accounts.authority, pages: accounts.pages, log });
+const open = await openDoor({
+	settings,
+	authority: accounts.authority,
+	pages: accounts.pages,
+	log,
+	// Beside the key, on the volume that outlives the door.
+	artifacts: { store: settings.store, journal: join(dirname(settings.keyFile), "uploads") },
+});
 await accounts.control.listen({ checks: open.checks });
 // From here on it is worth keeping: what goes wrong before ends the process.
 door = open;

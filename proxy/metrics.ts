@@ -19,6 +19,7 @@ export class Metrics {
 	readonly #refusals: Counter<"code">;
 	readonly #seconds: Histogram<"class">;
 	readonly #surprises: Counter;
+	readonly #moved: Readonly<Record<"down" | "up", { inc(bytes: number): void }>>;
 	/** prom-client hashes its labels at each call. What was bound once is kept. */
 	readonly #bound = new Map<string, { inc(): void }>();
 	readonly #timers = new Map<Kind, { observe(seconds: number): void }>();
@@ -50,9 +51,16 @@ export class Metrics {
 			help: "Errors that nothing expected; each has a line in the log",
 			registers,
 		});
+		const bytes = new Counter({
+			name: "door_artifact_bytes_total",
+			help: "Bytes of artifacts that went to clients (down) or came from them (up)",
+			labelNames: ["way"],
+			registers,
+		});
+		this.#moved = { down: bytes.labels({ way: "down" }), up: bytes.labels({ way: "up" }) };
 		new Gauge({
 			name: "door_transfers",
-			help: "Requests that are being forwarded right now",
+			help: "Requests that are forwarded or move artifacts right now",
 			registers,
 			collect() {
 				this.set(live.transfers());
@@ -87,6 +95,23 @@ export class Metrics {
 
 	refusal(code: DoorErrorCode): void {
 		this.#refusals.inc({ code });
+	}
+
+	/** Bytes of artifacts. */
+	moved(way: "down" | "up", bytes: number): void {
+		this.#moved[way].inc(bytes);
+	}
+
+	/** @param count multipart uploads that are under way or wait to be aborted */
+	uploads(count: () => number): void {
+		new Gauge({
+			name: "door_unfinished_uploads",
+			help: "Multipart uploads that are under way or wait to be aborted",
+			registers: [this.registry],
+			collect() {
+				this.set(count());
+			},
+		});
 	}
 
 	surprise(): void {

@@ -19,11 +19,14 @@ import type { Kind, Metrics } from "./metrics.ts";
 import { atLeast } from "./roles.ts";
 import { match, TAILS } from "./routes/match.ts";
 import { quirk } from "./routes/quirks.ts";
+import type { SignedRoute } from "./signed.ts";
 
 export interface PipelineOptions {
 	authority: Pick<Authority, "authenticate" | "checkCsrf">;
 	pages: Pages;
 	doorRoutes: ReadonlyMap<string, DoorRoute>;
+	/** By path. */
+	signedRoutes: ReadonlyMap<string, SignedRoute>;
 	/** In the order in which they are asked. The last one answers whatever is left. */
 	answerers: readonly Answerer[];
 	metrics: Metrics;
@@ -85,7 +88,7 @@ class Exchange {
 export type Handle = (req: IncomingMessage, res: ServerResponse, listener: BoundListener) => void;
 
 export function openPipeline(options: PipelineOptions): Handle {
-	const { authority, pages, doorRoutes, answerers, metrics, log, accepting } = options;
+	const { authority, pages, doorRoutes, signedRoutes, answerers, metrics, log, accepting } = options;
 	const exactPages = new Set(pages.paths.filter((path) => !path.endsWith("/")));
 	const pagesBelow = pages.paths.filter((path) => path.endsWith("/"));
 	const isPage = (path: string) =>
@@ -169,17 +172,23 @@ export function openPipeline(options: PipelineOptions): Handle {
 			return;
 		}
 
-		const verdict = await authority.authenticate(facts);
+		const found = signedRoutes.get(path);
+		const signed = found?.route.method === method ? found : undefined;
+		const verdict =
+			signed === undefined
+				? await authority.authenticate(facts)
+				: signed.identify(new URLSearchParams(target.query));
 		if (x.gone) return;
 		if (!verdict.ok) return challenge(x, target, verdict);
 		const { identity } = verdict;
 		x.identity = identity;
 		const own = reading ? doorRoutes.get(path) : undefined;
-		const route = match(method, target);
+		const route = signed?.route ?? match(method, target);
 		x.kind = own === undefined ? (route?.class ?? "unknown") : "door";
 		x.rule = own === undefined ? route?.rule : path;
 
-		if (!SAFE_METHODS.has(method)) {
+		// What no browser adds by itself, no other site's page can make it add.
+		if (!SAFE_METHODS.has(method) && signed === undefined) {
 			const reason = authority.checkCsrf(facts, identity);
 			if (reason !== undefined) return x.refuse(refusal(reason, "CSRF_TOKEN"));
 		}
@@ -192,7 +201,6 @@ export function openPipeline(options: PipelineOptions): Handle {
 		if (known !== undefined) return answerJson(req, res, 200, known);
 		if (route.needs === undefined) return x.refuse("ROUTE_UNKNOWN");
 		if (!atLeast(identity.role, route.needs)) return x.refuse(ROLE_TOO_LOW[route.needs]);
-		if (route.answer !== undefined) return x.refuse(route.answer);
 		const allowed: Allowed = {
 			req,
 			res,

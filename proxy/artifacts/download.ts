@@ -192,6 +192,7 @@ class Download {
 			begun: (status, answer) => this.#begin(status, answer),
 			sent: (bytes) => {
 				this.#sent += bytes;
+				this.#shared.moved("down", bytes);
 			},
 			ended: resolve,
 		});

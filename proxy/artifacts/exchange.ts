@@ -20,6 +20,8 @@ export interface Shared {
 	readonly memory: Memory;
 	readonly limits: Limits;
 	readonly log: Log;
+	/** Told of bytes that go to a client or come from one. */
+	readonly moved: (way: "down" | "up", bytes: number) => void;
 }
 
 const GONE = new Error("nobody waits for this artifact any more");

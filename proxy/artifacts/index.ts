@@ -7,9 +7,10 @@
 import { readFileSync } from "node:fs";
 import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Check } from "../authority.ts";
+import type { DoorErrorCode } from "../errors.ts";
 import type { Log } from "../log.ts";
 import { download } from "./download.ts";
-import { ArtifactError, type ArtifactErrorCode, answerError } from "./errors.ts";
+import { ArtifactError, answerError } from "./errors.ts";
 import { Exchange, type Limits, type Shared } from "./exchange.ts";
 import { list, listRun, remove } from "./listing.ts";
 import { Memory } from "./memory.ts";
@@ -41,6 +42,8 @@ export interface ArtifactsOptions {
 	/** A file of ours on a volume that outlives the door: the uploads that are under way. */
 	journal: string;
 	log: Log;
+	/** Told of bytes as they go to a client or come from one. */
+	moved?: Shared["moved"];
 	/** For tests. */
 	limits?: Partial<Limits>;
 	pace?: Pace;
@@ -79,6 +82,8 @@ export interface ArtifactRequest {
 	origin?: string;
 	/** `mpu-create`: who asks, in words that `ticket` gives back with each part. */
 	owner?: string;
+	/** Told why it was refused or failed. */
+	refused?: (code: DoorErrorCode) => void;
 }
 
 export interface Artifacts {
@@ -95,13 +100,15 @@ export interface Artifacts {
 	ticket(query: URLSearchParams): Pick<Ticket, "owner"> | undefined;
 	/** The model registry changes: where the artifacts of versions lie is looked up anew. */
 	forgetVersions(): void;
+	/** Multipart uploads that are under way or wait to be aborted. */
+	readonly unfinished: number;
 	/** A round trip to the store. */
 	check(): Promise<Check>;
 	close(): Promise<void>;
 }
 
 /** What the store's words mean to a client. */
-const WORDS: Readonly<Record<string, ArtifactErrorCode>> = {
+const WORDS: Readonly<Record<string, DoorErrorCode>> = {
 	KeyTooLongError: "ARTIFACT_NAME",
 	XMinioInvalidObjectName: "ARTIFACT_NAME",
 	XMinioInvalidResourceName: "ARTIFACT_NAME",
@@ -138,6 +145,7 @@ export function openArtifacts({
 	mlflow,
 	journal,
 	log,
+	moved = () => {},
 	limits,
 	pace,
 }: ArtifactsOptions): Artifacts {
@@ -149,6 +157,7 @@ export function openArtifacts({
 		memory: new Memory(MEMORY),
 		limits: { hold: HOLD, idle: IDLE, ...limits },
 		log,
+		moved,
 	};
 	const roots = new Roots(mlflow, at.bucket);
 	const tickets = new Tickets(secret);
@@ -216,13 +225,14 @@ export function openArtifacts({
 					multipart.part(x, shared, tickets, query),
 		};
 
-	function failed(x: Exchange, kind: ArtifactKind, error: unknown): void {
+	function failed(x: Exchange, { kind, refused }: ArtifactRequest, error: unknown): void {
 		// Nobody waits for an answer, or somebody else gives it.
 		if (x.signal.aborted) return;
 		const known = artifactError(error);
 		if (known === undefined) throw error;
 		if (known.code.startsWith("STORE_"))
 			log.warn({ err: error, kind }, "the artifact store failed a request");
+		if (!x.res.headersSent) refused?.(known.code);
 		answerError(x.req, x.res, known);
 	}
 
@@ -235,12 +245,15 @@ export function openArtifacts({
 				x.signal.throwIfAborted();
 				await job(x);
 			} catch (error) {
-				failed(x, request.kind, error);
+				failed(x, request, error);
 			}
 			return "handled";
 		},
 		ticket: (query) => tickets.read(query.get("ticket") ?? ""),
 		forgetVersions: () => roots.forgetVersions(),
+		get unfinished() {
+			return shared.unfinished.size;
+		},
 		async check() {
 			const started = performance.now();
 			const took = () => Math.round(performance.now() - started);

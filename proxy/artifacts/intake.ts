@@ -1,21 +1,28 @@
 /** The body of a request, taken off the wire no faster than somebody wants it. */
 import type { IncomingMessage } from "node:http";
 import { ArtifactError } from "./errors.ts";
+import type { Shared } from "./exchange.ts";
 
 export class Intake {
 	readonly #req: IncomingMessage;
 	readonly #signal: AbortSignal;
 	readonly #idle: number;
+	readonly #moved: Shared["moved"];
 	#rest: Buffer | undefined;
 
 	/**
 	 * @param signal the client has left, or the request has been ended
-	 * @param idle how long the client may send nothing while somebody waits for it, in milliseconds
+	 * @param limits.idle how long the client may send nothing while somebody waits for it, in milliseconds
 	 */
-	constructor(req: IncomingMessage, signal: AbortSignal, idle: number) {
+	constructor(
+		req: IncomingMessage,
+		signal: AbortSignal,
+		{ limits, moved }: Pick<Shared, "limits" | "moved">,
+	) {
 		this.#req = req;
 		this.#signal = signal;
-		this.#idle = idle;
+		this.#idle = limits.idle;
+		this.#moved = moved;
 	}
 
 	/**
@@ -40,7 +47,10 @@ export class Intake {
 		for (;;) {
 			this.#signal.throwIfAborted();
 			const chunk: Buffer | null = this.#req.read();
-			if (chunk !== null) return chunk;
+			if (chunk !== null) {
+				this.#moved("up", chunk.length);
+				return chunk;
+			}
 			if (this.#req.readableEnded) return undefined;
 			await this.#readable();
 		}

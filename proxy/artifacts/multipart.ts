@@ -31,29 +31,30 @@ const bodies = {
 } as const;
 
 /**
- * @throws {ArtifactError} BODY_JSON
+ * @throws {ArtifactError} UPLOAD_JSON
  */
-async function body<T>(x: Exchange, { memory, limits }: Shared, shape: z.ZodType<T>): Promise<T> {
+async function body<T>(x: Exchange, shared: Shared, shape: z.ZodType<T>): Promise<T> {
 	const { req, res, signal } = x;
+	const { memory, limits } = shared;
 	const length = Number(req.headers["content-length"] ?? Number.NaN);
-	if (!(length <= LARGEST_BODY)) throw new ArtifactError("BODY_LENGTH");
+	if (!(length <= LARGEST_BODY)) throw new ArtifactError("UPLOAD_LENGTH");
 	if (req.headers.expect !== undefined) res.writeContinue();
 	await memory.take(length, limits.hold, signal);
 	try {
 		const kept = new Kept(memory, length);
-		await collect(new Intake(req, signal, limits.idle), kept, length);
+		await collect(new Intake(req, signal, shared), kept, length);
 		let value: unknown;
 		try {
 			value = JSON.parse(Buffer.concat([...kept]).toString());
 			// Old clients encode twice; MLflow takes that.
 			if (typeof value === "string") value = JSON.parse(value);
 		} catch (cause) {
-			throw new ArtifactError("BODY_JSON", { cause });
+			throw new ArtifactError("UPLOAD_JSON", { cause });
 		}
 		const parsed = shape.safeParse(value);
 		if (parsed.success) return parsed.data;
 		const where = parsed.error.issues.map((issue) => issue.path.join(".")).join(", ");
-		throw new ArtifactError("BODY_JSON", { detail: where });
+		throw new ArtifactError("UPLOAD_JSON", { detail: where });
 	} finally {
 		memory.give(length);
 	}
@@ -100,14 +101,14 @@ export async function part(
 	if (ticket === undefined || !wanted.success || wanted.data > ticket.parts)
 		throw new ArtifactError("UPLOAD_TICKET");
 	const length = Number(req.headers["content-length"] ?? Number.NaN);
-	if (Number.isNaN(length)) throw new ArtifactError("BODY_LENGTH");
+	if (Number.isNaN(length)) throw new ArtifactError("UPLOAD_LENGTH");
 	if (req.headers.expect !== undefined) res.writeContinue();
-	const { memory, unfinished, limits } = shared;
+	const { memory, unfinished } = shared;
 	const upload = unfinished.use(ticket.key, ticket.id);
 	const keeps = memory.tryTake(length);
 	try {
 		const piece = new Piece(
-			new Intake(req, signal, limits.idle),
+			new Intake(req, signal, shared),
 			length,
 			keeps ? new Kept(memory, length) : undefined,
 		);

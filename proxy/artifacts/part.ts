@@ -111,7 +111,7 @@ export class Piece {
 	async #take(): Promise<void> {
 		try {
 			const chunk = await this.#intake.take(this.length - this.#taken);
-			if (chunk === undefined) throw new ArtifactError("BODY_LENGTH");
+			if (chunk === undefined) throw new ArtifactError("UPLOAD_LENGTH");
 			if (this.#kept === undefined) this.#next = chunk;
 			else this.#kept.add(chunk);
 			this.#count(chunk);

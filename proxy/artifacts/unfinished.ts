@@ -66,6 +66,10 @@ export class Unfinished {
 		void this.sweep();
 	}
 
+	get size(): number {
+		return this.#uploads.size;
+	}
+
 	/**
 	 * Begins an upload in the store; the caller is at work on it until `rest`, `over` or `abandon`.
 	 * @param parts the client puts the parts itself, in requests of their own

@@ -107,7 +107,7 @@ export async function upload(x: Exchange, shared: Shared, key: string): Promise<
 	const { req, res, signal } = x;
 	const length = req.headers["content-length"];
 	if (req.headers.expect !== undefined) res.writeContinue();
-	const intake = new Intake(req, signal, shared.limits.idle);
+	const intake = new Intake(req, signal, shared);
 	const stretches =
 		length === undefined
 			? unannounced(intake, shared, signal)

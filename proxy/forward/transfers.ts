@@ -59,10 +59,18 @@ export class Transfers {
 		transfer.start();
 	}
 
-	/** Keeps an eye on a request that somebody else answers, until its response has closed. */
-	watch(res: ServerResponse, watched: Watched): void {
+	/**
+	 * Keeps an eye on a request that somebody else answers, until its response has closed.
+	 * @returns ends the watch before that
+	 */
+	watch(res: ServerResponse, watched: Watched): () => void {
+		const unwatch = () => {
+			this.#running.delete(watched);
+			res.off("close", unwatch);
+		};
 		this.#running.add(watched);
-		res.once("close", () => this.#running.delete(watched));
+		res.once("close", unwatch);
+		return unwatch;
 	}
 
 	#sweep(): void {

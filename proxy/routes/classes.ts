@@ -132,7 +132,7 @@ export function classOf(method: string, rule: string): RouteClass | undefined {
 
 type Answers = Readonly<Record<string, DoorErrorCode>>;
 
-/** What the door answers itself to those who may use the route. */
+/** What is never forwarded. Mostly the door's artifacts answer these; this is for what they leave to MLflow. */
 const PLAIN_ANSWERS: Answers = {
 	"HEAD /get-artifact": "HEAD_DOWNLOAD",
 	"HEAD /model-versions/get-artifact": "HEAD_DOWNLOAD",

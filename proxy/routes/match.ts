@@ -16,7 +16,7 @@ export interface Route {
 	class: RouteClass;
 	/** The lowest role that may use it; `undefined`: nobody. */
 	needs: Role | undefined;
-	/** The row of `errors.ts` that the door answers with instead of asking MLflow. */
+	/** The row of `errors.ts` that stands for asking MLflow: nobody else at the door could answer. */
 	answer: DoorErrorCode | undefined;
 	/** What somebody who is no admin may not write into the body. */
 	body: BodyRule | undefined;

@@ -6,7 +6,7 @@ import type { Role } from "../roles.ts";
 import type { Route } from "./match.ts";
 
 interface Quirk {
-	/** `METHOD` and the end of MLflow's rule. */
+	/** With the end of MLflow's rule. */
 	method: string;
 	ruleEnd: string;
 	when(query: URLSearchParams, role: Role): boolean;
@@ -14,15 +14,6 @@ interface Quirk {
 }
 
 const QUIRKS: readonly Quirk[] = [
-	{
-		// MLflow's client drops what follows a `#` in a file's name when it uploads it, and again when it downloads
-		// it, so both meet in the same object. In between it asks whether that name is a folder, and there the `#`
-		// arrives, and MLflow refuses it. No name that MLflow stores holds one: such a folder is empty.
-		method: "GET",
-		ruleEnd: "/mlflow-artifacts/artifacts",
-		when: (query) => query.getAll("path").some((path) => path.includes("#")),
-		answer: {},
-	},
 	{
 		// Every experiment page asks for the endpoints of an AI gateway. The route is an admin's, because it sends
 		// requests to paths of the caller's choice; this stack has no gateway, and MLflow says then what we say.

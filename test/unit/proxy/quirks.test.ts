@@ -11,33 +11,6 @@ beforeEach(() => {
 	it.upstream.seen.length = 0;
 });
 
-const TWINS = ["/api/2.0", "/ajax-api/2.0"];
-
-describe("a name with a # in MLflow's own client", () => {
-	const LIST = "/mlflow-artifacts/artifacts?path=1%2F0f%2Fartifacts%2Fweights+v1%23%C3%A9.bin";
-
-	test("is no folder, so that the client goes on to fetch the file", async () => {
-		for (const twin of TWINS) {
-			const answer = await exchange(it.port, request("GET", twin + LIST, { role: "viewer" }));
-			expect([answer.status, answer.body]).toEqual([200, "{}\n"]);
-		}
-		expect(it.upstream.seen).toEqual([]);
-	});
-
-	test("anything else is MLflow's to answer", async () => {
-		for (const path of [
-			"/api/2.0/mlflow-artifacts/artifacts?path=a",
-			"/api/2.0/mlflow-artifacts/artifacts?other=%23",
-			"/api/2.0/mlflow/artifacts/list?path=%23",
-			"/api/2.0/mlflow-artifacts/artifacts/a%23b?path=%23",
-		]) {
-			await exchange(it.port, request("GET", path));
-		}
-		expect(it.upstream.seen).toHaveLength(4);
-		expect((await exchange(it.port, request("GET", `/api/2.0${LIST}`, { role: null }))).status).toBe(401);
-	});
-});
-
 describe("the gateway's endpoints, which every experiment page asks for", () => {
 	const GATEWAY = "/ajax-api/2.0/mlflow/gateway-proxy";
 	const ENDPOINTS = `${GATEWAY}?gateway_path=api%2F2.0%2Fendpoints%2F`;
