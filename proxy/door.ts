@@ -1,6 +1,7 @@
 /** A whole door: its listeners, its pipeline, and the end of it. */
 import type { Server } from "node:http";
 import { setTimeout as sleep } from "node:timers/promises";
+import type { RequestAudit } from "./audit/requests.ts";
 import type { Authority, Check, Pages } from "./authority.ts";
 import { doorRoutes } from "./door/routes.ts";
 import { forwardTo } from "./forward/index.ts";
@@ -17,6 +18,7 @@ export interface DoorOptions {
 	settings: Pick<DoorSettings, "listeners" | "mlflow" | "metrics" | "drainSeconds">;
 	authority: Authority;
 	pages: Pages;
+	audit: RequestAudit;
 	log: Log;
 	/** Milliseconds; for tests. */
 	transfers?: Pick<TransferOptions, "sweep" | "clientIdle">;
@@ -50,6 +52,7 @@ export async function openDoor({
 	settings,
 	authority,
 	pages,
+	audit,
 	log,
 	transfers: pace,
 }: DoorOptions): Promise<Door> {
@@ -68,6 +71,7 @@ export async function openDoor({
 		pages,
 		doorRoutes: doorRoutes({ authority, probe: checks, accepting: () => accepting }),
 		answerers: [forwardTo(transfers)],
+		audit,
 		metrics,
 		log,
 		accepting: () => accepting,

@@ -130,6 +130,10 @@ export const DOOR_ERRORS = {
 		message: "Multipart upload is not supported for the current artifact repository",
 	},
 
+	AUDIT_FULL: unavailable(
+		"The door cannot put down who changes what, so nothing is changed. Its log says why. Try again in a moment.",
+	),
+
 	// What lies behind the door
 	UPSTREAM_UNAVAILABLE: unavailable("The tracking server does not answer. Try again in a moment."),
 	UPSTREAM_TIMEOUT: unavailable("The tracking server took too long to answer."),

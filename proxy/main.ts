@@ -40,7 +40,8 @@ let stop = (_signal: string): void => process.exit(0);
 for (const signal of ["SIGTERM", "SIGINT"] as const) process.on(signal, () => stop(signal));
 
 const accounts = await openAccounts(settings, log);
-const open = await openDoor({ settings, authority: accounts.authority, pages: accounts.pages, log });
+const { authority, pages, audit } = accounts;
+const open = await openDoor({ settings, authority, pages, audit, log });
 await accounts.control.listen({ checks: open.checks });
 // From here on it is worth keeping: what goes wrong before ends the process.
 door = open;
