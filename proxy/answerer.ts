@@ -15,6 +15,8 @@ export interface Allowed {
 	route: Route;
 	/** For the log: the answer came from the door, as this row of `errors.ts`. */
 	refused(code: DoorErrorCode): void;
+	/** For the audit trail: the request's body, where it is small enough to be held whole. */
+	body(body: Buffer): void;
 	/** For the log: something went wrong behind the door. */
 	failed(error: Error): void;
 }

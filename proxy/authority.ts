@@ -53,6 +53,10 @@ export interface Authority {
 	 * another site's page. `undefined`: fine.
 	 */
 	checkCsrf(facts: RequestFacts, identity: Identity): string | undefined;
+	/** `Set-Cookie` values that the answer to a session needs, so that MLflow's page sends the right CSRF token. */
+	setCookies(facts: RequestFacts, identity: Identity): string[];
+	/** `Set-Cookie` values for the answer to `HEADER_COOKIE`. */
+	clearPlanted(facts: RequestFacts): string[];
 	/** Still valid right now? Asked every few seconds for each running transfer, so it must be cheap. */
 	stillValid(identity: Identity): boolean;
 	/** The public keys that verify tokens, as a JWK set. */

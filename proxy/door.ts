@@ -3,6 +3,7 @@ import type { Server } from "node:http";
 import { setTimeout as sleep } from "node:timers/promises";
 import { artifactsAnswerer, partRoute } from "./artifacts/answerer.ts";
 import { type ArtifactsOptions, mlflowOver, openArtifacts } from "./artifacts/index.ts";
+import type { RequestAudit } from "./audit/requests.ts";
 import type { Authority, Check, Pages } from "./authority.ts";
 import { doorRoutes } from "./door/routes.ts";
 import { forwardTo } from "./forward/index.ts";
@@ -19,6 +20,7 @@ export interface DoorOptions {
 	settings: Pick<DoorSettings, "listeners" | "mlflow" | "metrics" | "drainSeconds">;
 	authority: Authority;
 	pages: Pages;
+	audit: RequestAudit;
 	log: Log;
 	/** Where artifacts lie. Without it MLflow answers what it can of them. */
 	artifacts?: Pick<ArtifactsOptions, "store" | "journal" | "limits" | "pace">;
@@ -57,6 +59,7 @@ export async function openDoor({
 	settings,
 	authority,
 	pages,
+	audit,
 	log,
 	artifacts: place,
 	transfers: pace,
@@ -81,6 +84,7 @@ export async function openDoor({
 		doorRoutes: doorRoutes({ authority, probe: checks, accepting: () => accepting }),
 		signedRoutes: new Map(artifacts ? [partRoute(artifacts, authority)] : []),
 		answerers: [...(artifacts ? [artifactsAnswerer(artifacts, transfers)] : []), forwardTo(transfers)],
+		audit,
 		metrics,
 		log,
 		accepting: () => accepting,

@@ -170,6 +170,9 @@ export const DOOR_ERRORS = {
 	STORE_CHECKSUM: unavailable("What the store received is not what was sent. Send it again."),
 	STORE_FULL: { status: 507, errorCode: "RESOURCE_EXHAUSTED", message: "The artifact store is full" },
 	STORE_REFUSED: { status: 500, errorCode: "INTERNAL_ERROR", message: "The artifact store refused the door" },
+	AUDIT_FULL: unavailable(
+		"The door cannot put down who changes what, so nothing is changed. Its log says why. Try again in a moment.",
+	),
 
 	// What lies behind the door
 	UPSTREAM_UNAVAILABLE: unavailable("The tracking server does not answer. Try again in a moment."),

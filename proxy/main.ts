@@ -41,10 +41,12 @@ let stop = (_signal: string): void => process.exit(0);
 for (const signal of ["SIGTERM", "SIGINT"] as const) process.on(signal, () => stop(signal));
 
 const accounts = await openAccounts(settings, log);
+const { authority, pages, audit } = accounts;
 const open = await openDoor({
 	settings,
-	authority: accounts.authority,
-	pages: accounts.pages,
+	authority,
+	pages,
+	audit,
 	log,
 	// Beside the key, on the volume that outlives the door.
 	artifacts: { store: settings.store, journal: join(dirname(settings.keyFile), "uploads") },

@@ -7,6 +7,7 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { answerJson, linger, redirect, refuse } from "./answer.ts";
 import type { Allowed, Answerer } from "./answerer.ts";
+import { isAct, type RequestAudit } from "./audit/requests.ts";
 import type { Authority, Identity, Pages, RequestFacts, Verdict } from "./authority.ts";
 import type { DoorRoute } from "./door/routes.ts";
 import { DOOR_ERRORS, type DoorErrorCode, ROLE_TOO_LOW, refusal } from "./errors.ts";
@@ -22,7 +23,8 @@ import { quirk } from "./routes/quirks.ts";
 import type { SignedRoute } from "./signed.ts";
 
 export interface PipelineOptions {
-	authority: Pick<Authority, "authenticate" | "checkCsrf">;
+	authority: Pick<Authority, "authenticate" | "checkCsrf" | "setCookies" | "clearPlanted">;
+	audit: RequestAudit;
 	pages: Pages;
 	doorRoutes: ReadonlyMap<string, DoorRoute>;
 	/** By path. */
@@ -72,6 +74,9 @@ class Exchange {
 	rule: string | undefined;
 	code: DoorErrorCode | undefined;
 	identity: Identity | undefined;
+	target: Target | undefined;
+	/** Of what changes something, where it was small. */
+	body: Buffer | undefined;
 
 	constructor(req: IncomingMessage, res: ServerResponse, listener: BoundListener) {
 		this.req = req;
@@ -88,7 +93,7 @@ class Exchange {
 export type Handle = (req: IncomingMessage, res: ServerResponse, listener: BoundListener) => void;
 
 export function openPipeline(options: PipelineOptions): Handle {
-	const { authority, pages, doorRoutes, signedRoutes, answerers, metrics, log, accepting } = options;
+	const { authority, pages, doorRoutes, signedRoutes, answerers, audit, metrics, log, accepting } = options;
 	const exactPages = new Set(pages.paths.filter((path) => !path.endsWith("/")));
 	const pagesBelow = pages.paths.filter((path) => path.endsWith("/"));
 	const isPage = (path: string) =>
@@ -101,6 +106,20 @@ export function openPipeline(options: PipelineOptions): Handle {
 		const status = headersSent ? statusCode : 499;
 		metrics.request(x.listener.name, x.kind, status, seconds);
 		if (x.code !== undefined) metrics.refusal(x.code);
+		if (x.code !== undefined || isAct(x.kind)) {
+			audit.answered({
+				identity: x.identity,
+				listener: x.listener.name,
+				address: x.req.socket.remoteAddress ?? "",
+				kind: x.kind,
+				rule: x.rule,
+				path: x.target?.path ?? "",
+				query: x.target?.query ?? "",
+				body: x.body,
+				status,
+				code: x.code,
+			});
+		}
 		const level =
 			status >= 500
 				? "warn"
@@ -124,7 +143,12 @@ export function openPipeline(options: PipelineOptions): Handle {
 		);
 	}
 
-	function challenge(x: Exchange, target: Target, verdict: Verdict & { ok: false }): void {
+	function challenge(
+		x: Exchange,
+		target: Target,
+		facts: RequestFacts,
+		verdict: Verdict & { ok: false },
+	): void {
 		const code = verdict.presented ? refusal(verdict.reason, "CREDENTIAL_REFUSED") : "NO_CREDENTIAL";
 		const { status } = DOOR_ERRORS[code];
 		if (status === 401 && isNavigation(x.req, target.path)) {
@@ -133,7 +157,11 @@ export function openPipeline(options: PipelineOptions): Handle {
 			return;
 		}
 		const basic = status === 401 && !isBrowser(x.req);
-		x.refuse(code, basic ? ["WWW-Authenticate", 'Basic realm="mlgate", charset="UTF-8"'] : []);
+		const clear = code === "HEADER_COOKIE" ? authority.clearPlanted(facts) : [];
+		x.refuse(code, [
+			...(basic ? ["WWW-Authenticate", 'Basic realm="mlgate", charset="UTF-8"'] : []),
+			...clear.flatMap((cookie) => ["Set-Cookie", cookie]),
+		]);
 	}
 
 	async function serve(x: Exchange): Promise<void> {
@@ -150,6 +178,7 @@ export function openPipeline(options: PipelineOptions): Handle {
 		}
 		const method = req.method ?? "";
 		const { path } = target;
+		x.target = target;
 		const reading = method === "GET" || method === "HEAD";
 		if (path === HEALTH_PATH && reading) {
 			x.kind = "door";
@@ -179,9 +208,11 @@ export function openPipeline(options: PipelineOptions): Handle {
 				? await authority.authenticate(facts)
 				: signed.identify(new URLSearchParams(target.query));
 		if (x.gone) return;
-		if (!verdict.ok) return challenge(x, target, verdict);
+		if (!verdict.ok) return challenge(x, target, facts, verdict);
 		const { identity } = verdict;
 		x.identity = identity;
+		const cookies = authority.setCookies(facts, identity);
+		if (cookies.length > 0 && !res.headersSent) res.setHeader("Set-Cookie", cookies);
 		const own = reading ? doorRoutes.get(path) : undefined;
 		const route = signed?.route ?? match(method, target);
 		x.kind = own === undefined ? (route?.class ?? "unknown") : "door";
@@ -201,6 +232,7 @@ export function openPipeline(options: PipelineOptions): Handle {
 		if (known !== undefined) return answerJson(req, res, 200, known);
 		if (route.needs === undefined) return x.refuse("ROUTE_UNKNOWN");
 		if (!atLeast(identity.role, route.needs)) return x.refuse(ROLE_TOO_LOW[route.needs]);
+		if (isAct(route.class) && audit.full) return x.refuse("AUDIT_FULL");
 		const allowed: Allowed = {
 			req,
 			res,
@@ -210,6 +242,9 @@ export function openPipeline(options: PipelineOptions): Handle {
 			route,
 			refused: (code) => {
 				x.code = code;
+			},
+			body: (body) => {
+				if (isAct(route.class)) x.body = body;
 			},
 			failed: (error) =>
 				log.warn({ err: error, route: route.rule }, "what is behind the door failed a request"),

@@ -2,11 +2,15 @@
  * The accounts: users, API tokens, sessions, one-time links and signing keys in the door's own database, what
  * decides requests from them, the sign-in pages, and the control socket. `openAccounts` puts them together.
  */
+import { dirname, join } from "node:path";
+import { auditRequests, type RequestAudit } from "../audit/requests.ts";
+import { AuditTrail, type TrailLimits } from "../audit/trail.ts";
 import type { Check } from "../authority.ts";
 import { accountCommands } from "../control/commands.ts";
 import { type Commands, type ControlServer, openControlServer } from "../control/server.ts";
 import { AccountPages } from "../pages/index.ts";
 import { AccountsAuthority } from "./authority.ts";
+import { steadyClock } from "./clock.ts";
 import { Cookies } from "./cookies.ts";
 import { Database, type DatabaseSettings } from "./database.ts";
 import { Jwts } from "./jwt.ts";
@@ -35,6 +39,7 @@ export interface AccountsOptions {
 	/** Milliseconds since 1970. */
 	clock?: () => number;
 	limits?: Limits;
+	trail?: TrailLimits;
 	/** Ends the wait for the database. */
 	signal?: AbortSignal;
 }
@@ -56,7 +61,9 @@ export interface Accounts {
 	tokens: Tokens;
 	links: Links;
 	sessions: Sessions;
-	/** Writes what has gathered (last used, refusals), then ends all connections. */
+	/** For the pipeline. */
+	audit: RequestAudit;
+	/** Writes what has gathered (last used, the audit trail), then ends all connections. */
 	close(): Promise<void>;
 }
 
@@ -67,17 +74,20 @@ export interface Accounts {
 export async function openAccounts(
 	settings: AccountsSettings,
 	log: Log,
-	{ clock = Date.now, limits = LIMITS, signal }: AccountsOptions = {},
+	{ clock = steadyClock(log), limits = LIMITS, trail: trailLimits, signal }: AccountsOptions = {},
 ): Promise<Accounts> {
 	const { name } = settings;
 	const database = new Database(settings.database, log);
 	const store = new Store(database, clock, log);
+	const spoolFile = join(dirname(settings.keyFile), "audit-spool.jsonl");
+	const trail = new AuditTrail({ database, spoolFile, clock, log, limits: trailLimits });
 	const keyring = await database
 		.whenThere(
 			async () => {
 				await migrate(database, log);
 				const keys = await openKeyring(database, settings.keyFile, clock);
 				await store.open();
+				await trail.open();
 				return keys;
 			},
 			log,
@@ -94,7 +104,7 @@ export async function openAccounts(
 	const users = new Users(store, sessions);
 	const tokens = new Tokens(store, users, jwts);
 	const links = new Links(store, users, sessions);
-	const signIn = new SignIn(store, limits);
+	const signIn = new SignIn(store, limits, trail);
 	const authority = new AccountsAuthority({ store, keyring, jwts, cookies, sessions, tokens, signIn, log });
 	const pages = new AccountPages({ name, store, authority, sessions, signIn, links, cookies, log });
 
@@ -108,7 +118,9 @@ export async function openAccounts(
 	};
 	const close = async () => {
 		await server?.close();
+		await trail.close();
 		await store.close();
 	};
-	return { authority, pages, control, users, tokens, links, sessions, close };
+	const audit = auditRequests(trail);
+	return { authority, pages, control, users, tokens, links, sessions, audit, close };
 }

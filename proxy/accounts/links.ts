@@ -34,6 +34,17 @@ export interface LinkView {
 	role: Role;
 }
 
+/** A link that was sent and not spent yet. Its code is known to nobody here. Times are ISO 8601. */
+export interface PendingLink {
+	kind: LinkKind;
+	user: string;
+	role: Role;
+	created: string;
+	expires: string;
+}
+
+const iso = (time: number): string => new Date(time).toISOString();
+
 const sha256 = (code: string): string => createHash("sha256").update(code).digest("hex");
 
 export class Links {
@@ -84,6 +95,37 @@ export class Links {
 			const link = await this.#add(change, kind, user);
 			await change.audit(`link.${kind}`, user.name);
 			return { user: view(user), link };
+		});
+	}
+
+	/** Links that somebody could still spend, the newest first. */
+	pending(): PendingLink[] {
+		const now = this.#store.clock();
+		return [...this.#store.snapshot.links.values()]
+			.flatMap(({ kind, user, created, expires, spent }): PendingLink[] =>
+				user && user.disabled === null && spent === null && expires > now
+					? [{ kind, user: user.name, role: user.role, created: iso(created), expires: iso(expires) }]
+					: [],
+			)
+			.sort((one, other) => (one.created < other.created ? 1 : -1));
+	}
+
+	/**
+	 * Takes a user's open links back. One who was invited and never came is gone with them, and the name is free.
+	 * @throws AccountsError USER_UNKNOWN, USER_SYSTEM, DATABASE_AWAY, BUSY
+	 */
+	async withdraw(actor: Actor, name: string): Promise<void> {
+		await this.#store.change(actor, async (change) => {
+			const user = this.#users.person(name);
+			const { snapshot } = this.#store;
+			const came =
+				user.password !== null || [...snapshot.tokens.values()].some((token) => token.user === user);
+			await this.#users.voidLinks(change, user);
+			await change.audit("link.withdraw", user.name, { userRemoved: !came });
+			if (came) return;
+			await change.sql("delete from links where user_id = $1", [user.id]);
+			await change.sql("delete from users where id = $1", [user.id]);
+			change.onCommit(() => snapshot.users.delete(user.id));
 		});
 	}
 

@@ -19,6 +19,9 @@ export interface SessionSettings {
 /** Sessions a user may have at once; a new one ends the one used longest ago. */
 const MOST_SESSIONS = 50;
 
+/** Milliseconds for which a typed password stands for the person at the keyboard. */
+export const PROOF_LASTS = 600_000;
+
 /** Characters of the browser's name that are kept. */
 const AGENT_LENGTH = 256;
 
@@ -76,6 +79,7 @@ export class Sessions {
 			lastAddress: facts.remoteAddress,
 			listener: facts.listener,
 			userAgent: (facts.headers["user-agent"] ?? "").slice(0, AGENT_LENGTH),
+			proved: change.now,
 		};
 		await change.sql(
 			"insert into sessions (id, user_id, created_at, expires_at, last_used_at, last_used_address, listener, user_agent) values ($1, $2, $3, $4, $3, $5, $6, $7)",
@@ -115,11 +119,37 @@ export class Sessions {
 	}
 
 	/** Ends one session. When this returns, it is over for good. An unknown one is over already. */
-	async end(id: string, actor: Actor): Promise<void> {
+	async end(id: string, actor: Actor, why = "signed out"): Promise<void> {
 		await this.#store.change(actor, async (change) => {
 			const session = this.#store.snapshot.sessions.get(id);
-			if (session) await this.#end(change, [session], "signed out");
+			if (session) await this.#end(change, [session], why);
 		});
+	}
+
+	/** Signs a user out everywhere. */
+	async endEverywhere(user: User, actor: Actor): Promise<void> {
+		await this.#store.change(
+			actor,
+			async (change) => await this.endAll(change, user, "signed out everywhere"),
+		);
+	}
+
+	/** Those that are on, of one user or of all, the one used last first. */
+	list(user?: User): Session[] {
+		return [...this.#store.snapshot.sessions.values()]
+			.filter((session) => (user === undefined || session.user === user) && this.over(session) === undefined)
+			.sort((one, other) => other.lastUsed - one.lastUsed);
+	}
+
+	/** Whether the person typed the password in this session not long ago. */
+	isProved(session: Session): boolean {
+		const age = this.#store.clock() - session.proved;
+		return age >= 0 && age < PROOF_LASTS;
+	}
+
+	/** Notes that the person has just typed the password. */
+	prove(session: Session): void {
+		session.proved = this.#store.clock();
 	}
 
 	/** Ends all sessions of a user as part of a larger change. */
@@ -177,6 +207,13 @@ export class Sessions {
 	}
 }
 
-export function actorOf(facts: RequestFacts, user: User | undefined): Actor {
-	return { name: user?.name ?? "", listener: facts.listener, address: facts.remoteAddress };
+/** @param session the id of the one that the user acts in. */
+export function actorOf(facts: RequestFacts, user: User | undefined, session?: string): Actor {
+	return {
+		name: user?.name ?? "",
+		listener: facts.listener,
+		address: facts.remoteAddress,
+		role: user?.role,
+		credential: session,
+	};
 }

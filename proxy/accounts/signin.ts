@@ -3,6 +3,7 @@
  * and share the limits. An unknown user, a disabled one and a wrong password cost the same and read the same.
  */
 import { createHmac, randomBytes } from "node:crypto";
+import type { AuditTrail } from "../audit/trail.ts";
 import { AccountsError } from "./errors.ts";
 import { type Limits, type Place, SignInLimits } from "./limits.ts";
 import { userName } from "./names.ts";
@@ -27,13 +28,15 @@ const WRONG = { ok: false, reason: "PASSWORD_WRONG" } as const;
 export class SignIn {
 	readonly #store: Store;
 	readonly #limits: SignInLimits;
+	readonly #trail: Pick<AuditTrail, "note">;
 	/** For the keys of kept verdicts; never leaves the process. */
 	readonly #secret = randomBytes(32);
 	readonly #kept = new Map<string, { userId: string; generation: number; until: number }>();
 	readonly #running = new Map<string, Promise<SignInAnswer>>();
 
-	constructor(store: Store, limits: Limits) {
+	constructor(store: Store, limits: Limits, trail: Pick<AuditTrail, "note">) {
 		this.#store = store;
+		this.#trail = trail;
 		this.#limits = new SignInLimits(limits);
 	}
 
@@ -46,7 +49,7 @@ export class SignIn {
 		if (isBusy()) return BUSY;
 		const attempt = await this.#limits.begin(asked, place);
 		if ("wait" in attempt) {
-			this.#note(asked, place, "limit");
+			this.#note(asked, place, "SIGN_IN_LIMITED");
 			return { ok: false, reason: "SIGN_IN_LIMITED", retryAfter: attempt.wait };
 		}
 		const user = this.#store.snapshot.userNamed(asked);
@@ -71,7 +74,7 @@ export class SignIn {
 			await attempt.giveBack(true);
 			return { ok: true, user: current, generation };
 		}
-		this.#note(asked, place, "password");
+		this.#note(asked, place, "PASSWORD_WRONG");
 		return WRONG;
 	}
 
@@ -85,7 +88,7 @@ export class SignIn {
 		const running = this.#running.get(key);
 		if (running) return await running;
 		if (wait > 0) {
-			this.#note(asked, place, "limit");
+			this.#note(asked, place, "SIGN_IN_LIMITED");
 			return { ok: false, reason: "SIGN_IN_LIMITED", retryAfter: wait };
 		}
 		const kept = this.#keptVerdict(key);
@@ -95,7 +98,19 @@ export class SignIn {
 		this.#running.set(key, answer);
 		try {
 			const outcome = await answer;
-			if (outcome.ok) this.#keep(key, outcome.user.id, outcome.generation);
+			if (outcome.ok) {
+				const { user, generation } = outcome;
+				this.#keep(key, user.id, generation);
+				this.#trail.note({
+					act: "sign-in.basic",
+					actor: user.name,
+					role: user.role,
+					credential: user.id,
+					listener: place.listener,
+					address: place.address,
+					target: user.name,
+				});
+			}
 			return outcome;
 		} finally {
 			this.#running.delete(key);
@@ -125,8 +140,8 @@ export class SignIn {
 	}
 
 	/** Names that no user has are not written down: people type passwords into the name field. */
-	#note(name: string, { listener, address }: Place, reason: string): void {
+	#note(name: string, { listener, address }: Place, reason: "PASSWORD_WRONG" | "SIGN_IN_LIMITED"): void {
 		const target = this.#store.snapshot.userNamed(name)?.name ?? null;
-		this.#store.refused("sign-in.refuse", target, { listener, address }, reason);
+		this.#trail.note({ act: "sign-in.refuse", actor: "", listener, address, target, reason });
 	}
 }

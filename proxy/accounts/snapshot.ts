@@ -4,8 +4,9 @@
  * request never waits for Postgres and never sees a change that could still be lost. Times are milliseconds
  * since 1970 by the door's clock.
  */
-import type { Role } from "../roles.ts";
+import { isRole, type Role } from "../roles.ts";
 import type { Row, Sql } from "./database.ts";
+import { userName } from "./names.ts";
 
 export interface User {
 	readonly id: string;
@@ -46,6 +47,8 @@ export interface Session {
 	lastAddress: string;
 	readonly listener: string;
 	readonly userAgent: string;
+	/** When the person behind it last typed the password; a restart of the door forgets all but the sign-in. */
+	proved: number;
 }
 
 export type LinkKind = "first-admin" | "invite" | "reset";
@@ -68,7 +71,27 @@ export const REMEMBER = {
 	links: 7 * 86_400_000,
 } as const;
 
-const ms = (value: Date | null): number | null => (value === null ? null : value.getTime());
+/** A row that cannot be made sense of. */
+export interface BrokenRow {
+	table: string;
+	key: string;
+	why: string;
+}
+
+const LINK_KINDS: ReadonlySet<unknown> = new Set<LinkKind>(["first-admin", "invite", "reset"]);
+
+/** Milliseconds; `infinity` and the like are no times that anything could end at. */
+function time(value: unknown): number {
+	if (value instanceof Date && !Number.isNaN(value.getTime())) return value.getTime();
+	throw new Error(`it has a time that is none: ${String(value)}`);
+}
+
+const ms = (value: unknown): number | null => (value === null ? null : time(value));
+
+function role(value: unknown): Role {
+	if (isRole(value)) return value;
+	throw new Error(`its role is ${JSON.stringify(value)}`);
+}
 
 export class Snapshot {
 	readonly users = new Map<string, User>();
@@ -102,9 +125,10 @@ export class Snapshot {
 
 	/**
 	 * Reads everything anew. Uses that are newer in memory than in the database stay, and every user counts
-	 * as changed.
+	 * as changed. A row that cannot be made sense of is as if it were not there: what it stood for is refused.
+	 * @returns such rows, by table and key
 	 */
-	async load(sql: Sql, now: number): Promise<void> {
+	async load(sql: Sql, now: number): Promise<BrokenRow[]> {
 		const users = await sql("select * from users");
 		const tokens = await sql(
 			"select * from tokens where coalesce(revoked_at, expires_at, 'infinity') > $1 order by created_at, id",
@@ -122,36 +146,52 @@ export class Snapshot {
 			sessions: new Map(this.sessions),
 		};
 		for (const map of [this.users, this.tokens, this.sessions, this.links]) map.clear();
-		for (const row of users) this.#addUser(row, before.users.get(row.id));
-		for (const row of tokens) this.#addToken(row, before.tokens.get(row.id));
-		for (const row of sessions) this.#addSession(row, before.sessions.get(row.id));
-		for (const row of links) {
-			const hash = row.hash.toString("hex");
-			this.links.set(hash, {
-				hash,
-				kind: row.kind,
-				user: row.user_id === null ? null : this.#owner(row),
-				created: row.created_at.getTime(),
-				expires: row.expires_at.getTime(),
-				spent: ms(row.spent_at),
-			});
-		}
+		const broken: BrokenRow[] = [];
+		const addAll = (table: string, rows: Row[], add: (row: Row) => void) => {
+			for (const row of rows) {
+				try {
+					add(row);
+				} catch (error) {
+					const key = table === "links" ? "(a link)" : String(row.id);
+					broken.push({ table, key, why: (error as Error).message });
+				}
+			}
+		};
+		addAll("users", users, (row) => this.#addUser(row, before.users.get(row.id)));
+		addAll("tokens", tokens, (row) => this.#addToken(row, before.tokens.get(row.id)));
+		addAll("sessions", sessions, (row) => this.#addSession(row, before.sessions.get(row.id)));
+		addAll("links", links, (row) => this.#addLink(row));
+		return broken;
 	}
 
 	#owner(row: Row): User {
 		const user = this.users.get(row.user_id);
-		if (!user) throw new Error(`the accounts database names user ${row.user_id}, whom it does not hold`);
+		if (!user) throw new Error(`its user ${row.user_id} is not there`);
 		return user;
 	}
 
+	#addLink(row: Row): void {
+		const hash = row.hash.toString("hex");
+		if (!LINK_KINDS.has(row.kind)) throw new Error(`its kind is ${JSON.stringify(row.kind)}`);
+		this.links.set(hash, {
+			hash,
+			kind: row.kind,
+			user: row.user_id === null ? null : this.#owner(row),
+			created: time(row.created_at),
+			expires: time(row.expires_at),
+			spent: ms(row.spent_at),
+		});
+	}
+
 	#addUser(row: Row, known: User | undefined): void {
+		if (userName(row.name) !== row.name) throw new Error(`its name is ${JSON.stringify(row.name)}`);
 		this.users.set(row.id, {
 			id: row.id,
 			name: row.name,
-			role: row.role,
+			role: role(row.role),
 			password: row.password,
 			system: row.system,
-			created: row.created_at.getTime(),
+			created: time(row.created_at),
 			disabled: ms(row.disabled_at),
 			lastSeen: later(ms(row.last_seen_at), known?.lastSeen),
 			generation: (known?.generation ?? 0) + 1,
@@ -165,8 +205,8 @@ export class Snapshot {
 			id: row.id,
 			user: this.#owner(row),
 			name: row.name,
-			role: row.role,
-			created: row.created_at.getTime(),
+			role: role(row.role),
+			created: time(row.created_at),
 			createdBy: row.created_by,
 			expires: ms(row.expires_at),
 			revoked: ms(row.revoked_at),
@@ -176,17 +216,18 @@ export class Snapshot {
 	}
 
 	#addSession(row: Row, known: Session | undefined): void {
-		const lastUsed = row.last_used_at.getTime();
+		const lastUsed = time(row.last_used_at);
 		const newer = known !== undefined && known.lastUsed > lastUsed;
 		this.sessions.set(row.id, {
 			id: row.id,
 			user: this.#owner(row),
-			created: row.created_at.getTime(),
-			expires: row.expires_at.getTime(),
+			created: time(row.created_at),
+			expires: time(row.expires_at),
 			lastUsed: newer ? known.lastUsed : lastUsed,
 			lastAddress: newer ? known.lastAddress : row.last_used_address,
 			listener: row.listener,
 			userAgent: row.user_agent,
+			proved: known?.proved ?? time(row.created_at),
 		});
 	}
 }

@@ -1,10 +1,12 @@
 /**
  * The single writer. A change is one transaction, committed before it shows in the snapshot and before it is
- * acknowledged; changes take turns. Uses (last used, last seen) and refusals are gathered in memory and
- * written together every now and then: no request waits for them, and they wait while Postgres is away.
+ * acknowledged; changes take turns. Uses (last used, last seen) are gathered in memory and written together
+ * every now and then: no request waits for them, and they wait while Postgres is away.
  */
 import { randomUUID } from "node:crypto";
 import type { Listener } from "../../infra/contract.ts";
+import type { Detail } from "../audit/event.ts";
+import type { Role } from "../roles.ts";
 import { type Database, isAway, type Sql } from "./database.ts";
 import { AccountsError } from "./errors.ts";
 import type { Log } from "./log.ts";
@@ -17,10 +19,10 @@ export interface Actor {
 	listener: Listener | "control" | "door";
 	/** Empty where there is none. */
 	address: string;
+	role?: Role;
+	/** Session or token id. */
+	credential?: string;
 }
-
-/** Small facts about an act. Never a secret, never something a stranger typed. */
-export type Detail = Record<string, string | number | boolean | null>;
 
 export interface Change {
 	readonly sql: Sql;
@@ -32,20 +34,8 @@ export interface Change {
 	onCommit(apply: () => void): void;
 }
 
-interface Refusal {
-	act: string;
-	target: string | null;
-	listener: string;
-	address: string;
-	reason: string;
-	at: number;
-	count: number;
-}
-
 /** Changes that may wait for their turn; more are refused. */
 const MOST_WAITING = 64;
-/** Different refusals kept until the next writing; more are only counted. */
-const MOST_REFUSALS = 200;
 /** Milliseconds. */
 const EVERY = { write: 10_000, tidy: 3_600_000 } as const;
 
@@ -64,8 +54,6 @@ export class Store {
 	#usedTokens = new Set<Token>();
 	#usedSessions = new Set<Session>();
 	#seenUsers = new Set<User>();
-	#refusals = new Map<string, Refusal>();
-	#dropped = 0;
 	#timer: NodeJS.Timeout | undefined;
 	#tidiedAt = 0;
 
@@ -82,7 +70,7 @@ export class Store {
 				"insert into writer (id, since) values ($1, $2) on conflict (one_row) do update set id = excluded.id, since = excluded.since",
 				[this.#id, new Date(this.clock())],
 			);
-			await this.snapshot.load(sql, this.clock());
+			await this.#load(sql);
 		});
 		this.#timer = setInterval(() => void this.write(), EVERY.write);
 		this.#timer.unref();
@@ -108,12 +96,12 @@ export class Store {
 					sql,
 					now,
 					audit: async (act, target, detail = {}) => {
-						const { name, listener, address } = actor;
+						const { name, listener, address, role, credential } = actor;
 						await sql(
-							"insert into audit (at, actor, act, target, listener, address, detail) values ($1, $2, $3, $4, $5, $6, $7)",
-							[new Date(now), name, act, target, listener, address, JSON.stringify(detail)],
+							"insert into audit (at, actor, role, credential, act, target, listener, address, detail) values ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+							[new Date(now), name, role, credential, act, target, listener, address, JSON.stringify(detail)],
 						);
-						told.push({ actor: name, act, target, listener, address, ...detail });
+						told.push({ actor: name, role, credential, act, target, listener, address, ...detail });
 					},
 					onCommit: (apply) => applied.push(apply),
 				}),
@@ -141,16 +129,6 @@ export class Store {
 	userSeen(user: User): void {
 		user.lastSeen = this.clock();
 		this.#seenUsers.add(user);
-	}
-
-	/** Notes a refusal for the audit trail. Equal ones are folded into one row with their number. */
-	refused(act: string, target: string | null, actor: Omit<Actor, "name">, reason: string): void {
-		const { listener, address } = actor;
-		const key = JSON.stringify([act, target, listener, address, reason]);
-		const known = this.#refusals.get(key);
-		if (known) known.count++;
-		else if (this.#refusals.size >= MOST_REFUSALS) this.#dropped++;
-		else this.#refusals.set(key, { act, target, listener, address, reason, at: this.clock(), count: 1 });
 	}
 
 	/**
@@ -222,21 +200,25 @@ export class Store {
 	}
 
 	async #reload(): Promise<void> {
-		await this.#database.transaction((sql) => this.snapshot.load(sql, this.clock()));
+		await this.#database.transaction((sql) => this.#load(sql));
 		this.#unsure = false;
+	}
+
+	async #load(sql: Sql): Promise<void> {
+		for (const broken of await this.snapshot.load(sql, this.clock()))
+			this.#log.error(
+				{ broken },
+				"a row of the accounts database makes no sense; what it stands for is refused",
+			);
 	}
 
 	async #writeGathered(): Promise<void> {
 		const tokens = this.#usedTokens;
 		const sessions = this.#usedSessions;
 		const users = this.#seenUsers;
-		const refusals = this.#refusals;
-		const dropped = this.#dropped;
 		this.#usedTokens = new Set();
 		this.#usedSessions = new Set();
 		this.#seenUsers = new Set();
-		this.#refusals = new Map();
-		this.#dropped = 0;
 		try {
 			await this.#transaction(async (sql) => {
 				await writeUses(sql, "tokens", [...tokens]);
@@ -245,28 +227,11 @@ export class Store {
 					"update users set last_seen_at = seen.at from unnest($1::uuid[], $2::timestamptz[]) as seen (id, at) where users.id = seen.id",
 					[[...users].map((user) => user.id), [...users].map((user) => new Date(user.lastSeen ?? 0))],
 				);
-				for (const { act, target, listener, address, reason, at, count } of refusals.values()) {
-					await sql(
-						"insert into audit (at, actor, act, target, listener, address, detail) values ($1, '', $2, $3, $4, $5, $6)",
-						[new Date(at), act, target, listener, address, JSON.stringify({ reason, count })],
-					);
-				}
 			});
-			for (const audit of refusals.values()) this.#log.info({ audit }, "audit");
-			if (dropped > 0)
-				this.#log.warn({ dropped }, "more kinds of refusals than the audit trail takes at once");
 		} catch (error) {
 			for (const token of tokens) this.#usedTokens.add(token);
 			for (const session of sessions) this.#usedSessions.add(session);
 			for (const user of users) this.#seenUsers.add(user);
-			for (const [key, refusal] of this.#refusals) {
-				const older = refusals.get(key);
-				if (older) older.count += refusal.count;
-				else if (refusals.size < MOST_REFUSALS) refusals.set(key, refusal);
-				else this.#dropped += refusal.count;
-			}
-			this.#refusals = refusals;
-			this.#dropped += dropped;
 			throw error;
 		}
 	}

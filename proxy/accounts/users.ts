@@ -1,10 +1,11 @@
 /** Users: who they are, what they may do, and that one admin who can sign in is always left. */
 import { randomUUID } from "node:crypto";
+import type { RequestFacts } from "../authority.ts";
 import type { Role } from "../roles.ts";
 import { AccountsError } from "./errors.ts";
 import { userName } from "./names.ts";
 import { hashPassword } from "./passwords.ts";
-import type { Sessions } from "./sessions.ts";
+import type { Sessions, SignedIn } from "./sessions.ts";
 import type { User } from "./snapshot.ts";
 import type { Actor, Change, Store } from "./store.ts";
 
@@ -135,6 +136,30 @@ export class Users {
 			await change.audit("user.enable", user.name);
 			return this.#apply(change, user, { disabled: null });
 		});
+	}
+
+	/**
+	 * A new password for somebody who has just typed the old one. All sessions end but the new one, and links
+	 * for yet another password are void.
+	 * @param generation the user's, when the old password was looked at
+	 * @throws AccountsError PASSWORD_POLICY, USER_CHANGED, DATABASE_AWAY, BUSY
+	 */
+	async changePassword(
+		actor: Actor,
+		user: User,
+		generation: number,
+		password: string,
+		facts: RequestFacts,
+	): Promise<SignedIn> {
+		const hash = await hashPassword(password, user.name);
+		const session = await this.#store.change(actor, async (change) => {
+			const current = this.#store.snapshot.users.get(user.id);
+			if (current?.generation !== generation) throw new AccountsError("USER_CHANGED");
+			await this.voidLinks(change, current);
+			await this.setPassword(change, current, hash);
+			return await this.#sessions.add(change, current, facts, undefined);
+		});
+		return await this.#sessions.signedIn(session, facts);
 	}
 
 	/** Gives the user a new password (a hash) as part of a larger change; all sessions end. */

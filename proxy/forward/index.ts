@@ -6,7 +6,7 @@ import type { Transfers } from "./transfers.ts";
 
 export const forwardTo =
 	(transfers: Transfers): Answerer =>
-	({ req, res, target, identity, route, refused, failed }) => {
+	({ req, res, target, identity, route, refused, body, failed }) => {
 		if (route.answer !== undefined) {
 			refused(route.answer);
 			refuse(req, res, route.answer);
@@ -14,6 +14,6 @@ export const forwardTo =
 		}
 		const rule = identity.role === "admin" ? undefined : route.body;
 		const judge = rule && ((body: Buffer) => refusedBody(rule, body));
-		transfers.forward(req, res, { path: target.forward, identity, judge }, { refused, failed });
+		transfers.forward(req, res, { path: target.forward, identity, judge }, { refused, body, failed });
 		return true;
 	};

@@ -30,6 +30,8 @@ export interface Order {
 export interface Told {
 	/** The answer came from the door, not from MLflow. */
 	refused(code: DoorErrorCode): void;
+	/** The request's body, where it was taken in whole. */
+	body(body: Buffer): void;
 	/** Something went wrong behind the door. */
 	failed(error: Error): void;
 }
@@ -129,6 +131,7 @@ export class Transfer implements Dispatcher.DispatchHandler, Watched {
 				if (this.#over) return;
 				const [first] = chunks;
 				const body = chunks.length === 1 && first !== undefined ? first : Buffer.concat(chunks);
+				this.#told.body(body);
 				const refused = judge?.(body);
 				if (refused !== undefined) this.end(refused);
 				else this.#dispatch(body);

@@ -9,6 +9,7 @@ import {
 	eventually,
 	exchange,
 	HOST,
+	MemoryAudit,
 	MemoryAuthority,
 	quiet,
 	Raw,
@@ -62,7 +63,7 @@ describe("listeners", () => {
 			metrics: undefined,
 			drainSeconds: 0,
 		});
-		const rest = { authority: new MemoryAuthority(), pages: new TestPages(), log };
+		const rest = { authority: new MemoryAuthority(), pages: new TestPages(), audit: new MemoryAudit(), log };
 		await expect(openDoor({ settings: settings("192.0.2.1", 5000), ...rest })).rejects.toThrow(ListenerError);
 
 		const taken = createServer().listen(0, "127.0.0.1");

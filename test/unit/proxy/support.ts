@@ -2,6 +2,7 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import { type AddressInfo, connect, type Socket } from "node:net";
 import { pino } from "pino";
+import type { Answered, RequestAudit } from "../../../proxy/audit/requests.ts";
 import type { Authority, Identity, Pages, RequestFacts, Verdict } from "../../../proxy/authority.ts";
 import { type Door, type DoorOptions, openDoor } from "../../../proxy/door.ts";
 import type { Role } from "../../../proxy/roles.ts";
@@ -51,6 +52,17 @@ export class MemoryAuthority implements Authority {
 	checkCsrf(facts: RequestFacts, identity: Identity): string | undefined {
 		if (identity.kind !== "session") return undefined;
 		return facts.headers["x-csrf-token"] === `csrf-${identity.credential}` ? undefined : "CSRF_TOKEN";
+	}
+
+	/** What an answer to a session is to carry. */
+	cookies: string[] = [];
+
+	setCookies(_facts: RequestFacts, identity: Identity): string[] {
+		return identity.kind === "session" ? this.cookies : [];
+	}
+
+	clearPlanted(): string[] {
+		return ["planted=; Max-Age=0"];
 	}
 
 	stillValid(identity: Identity): boolean {
@@ -148,6 +160,16 @@ export class TestPages implements Pages {
 	}
 }
 
+/** What the pipeline told the audit trail. */
+export class MemoryAudit implements RequestAudit {
+	full = false;
+	readonly told: Answered[] = [];
+
+	answered(request: Answered): void {
+		this.told.push(request);
+	}
+}
+
 export interface Rig {
 	door: Door;
 	port: number;
@@ -155,6 +177,7 @@ export interface Rig {
 	upstream: Upstream;
 	authority: MemoryAuthority;
 	pages: TestPages;
+	audit: MemoryAudit;
 	/** Lines of the door's log. */
 	logged: Record<string, unknown>[];
 	close(): Promise<void>;
@@ -167,6 +190,7 @@ export async function rig(
 	const upstreamPort = await upstream.listen();
 	const authority = new MemoryAuthority();
 	const pages = new TestPages();
+	const audit = new MemoryAudit();
 	const logged: Record<string, unknown>[] = [];
 	const log = pino({ level: "debug" }, { write: (line: string) => void logged.push(JSON.parse(line)) });
 	const door = await openDoor({
@@ -181,6 +205,7 @@ export async function rig(
 		},
 		authority,
 		pages,
+		audit,
 		log,
 		...(options.transfers === undefined ? {} : { transfers: options.transfers }),
 		...(options.artifacts === undefined ? {} : { artifacts: options.artifacts }),
@@ -193,6 +218,7 @@ export async function rig(
 		upstream,
 		authority,
 		pages,
+		audit,
 		logged,
 		async close() {
 			await Promise.all([door.stop(), upstream.close()]);

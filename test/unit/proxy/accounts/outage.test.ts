@@ -89,9 +89,9 @@ describe("Postgres stopped in the middle", () => {
 		const [row] = await accounts.database.query("select last_used_at from tokens where id = $1", [token.id]);
 		expect(row?.last_used_at).toEqual(new Date(accounts.now()));
 		const refused = await accounts.database.query(
-			"select target, detail from audit where act = 'sign-in.refuse'",
+			"select target, reason, count from audit where act = 'sign-in.refuse'",
 		);
-		expect(refused).toEqual([{ target: "ada", detail: { reason: "password", count: 1 } }]);
+		expect(refused).toEqual([{ target: "ada", reason: "PASSWORD_WRONG", count: 1 }]);
 	}, 60_000);
 
 	it("ends no process when the connection dies inside a change, again and again", async () => {
