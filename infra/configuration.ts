@@ -1,13 +1,17 @@
 /** What Pulumi was configured with, checked as a whole before any resource is declared. */
-import { Config, getStack, runtime } from "@pulumi/pulumi";
+import { Config, getStack, type Output, runtime } from "@pulumi/pulumi";
 import { PROJECT } from "./contract.ts";
 import type { StorePasswords } from "./secrets.ts";
-import { parseSettings, type Settings } from "./settings.ts";
+import { isSecretSetting, parseSettings, SETTINGS, type Settings } from "./settings.ts";
 
 export interface Configuration {
 	settings: Settings;
+	/** Setting `name`: what everything is called on the host. */
+	stackName: string;
 	/** By store. */
 	passwords: { postgres: StorePasswords; minio: StorePasswords };
+	/** The user's secrets for the inference API's environment, if there are any. */
+	secretEnv: Output<Readonly<Record<string, string>>> | undefined;
 }
 
 /**
@@ -18,12 +22,18 @@ export function configuration(): Configuration {
 	const prefix = `${PROJECT}:`;
 	const ours = Object.entries(runtime.allConfig()).filter(([key]) => key.startsWith(prefix));
 	const settings = parseSettings(
-		Object.fromEntries(ours.map(([key, value]) => [key.slice(prefix.length), value])),
+		Object.fromEntries(
+			ours
+				.map(([key, value]) => [key.slice(prefix.length), value] as const)
+				// Decrypted here already; whether they lie in clear is looked at where the file is read.
+				.filter(([key]) => !isSecretSetting(key)),
+		),
 		getStack(),
 	);
 	const config = new Config(PROJECT);
 	return {
 		settings,
+		stackName: settings.name,
 		passwords: {
 			postgres: {
 				mlflow: config.requireSecret("secret.postgres-mlflow"),
@@ -34,5 +44,8 @@ export function configuration(): Configuration {
 				door: config.requireSecret("secret.minio-door"),
 			},
 		},
+		secretEnv: config
+			.getSecret("api.secretEnv")
+			?.apply((text) => SETTINGS["api.secretEnv"].schema.parse(text)),
 	};
 }

@@ -7,7 +7,7 @@
 export const PROJECT = "mlgate";
 
 /** The parts of a stack, in the order in which they start. They stop in reverse. */
-export const PARTS = ["postgres", "minio", "mlflow", "door"] as const;
+export const PARTS = ["postgres", "minio", "mlflow", "door", "api"] as const;
 export type Part = (typeof PARTS)[number];
 
 /**
@@ -29,6 +29,8 @@ export const NETWORKS = {
 	data: { internal: true },
 	ident: { internal: true },
 	uplink: { internal: false },
+	/** The API's own way out, used if the settings say so. Nobody else is on it. */
+	egress: { internal: false },
 } as const;
 export type NetworkName = keyof typeof NETWORKS;
 
@@ -40,7 +42,14 @@ export type Listener = (typeof LISTENERS)[number];
 export const LABEL = { stack: "mlgate.stack", part: "mlgate.part", data: "mlgate.data" } as const;
 
 /** Ports inside the containers. Only the door's `edge` listener is published, on the host's loopback. */
-export const PORT = { door: 5000, metrics: 9464, mlflow: 5000, postgres: 5432, minio: 9000 } as const;
+export const PORT = {
+	door: 5000,
+	metrics: 9464,
+	mlflow: 5000,
+	postgres: 5432,
+	minio: 9000,
+	api: 8000,
+} as const;
 
 /**
  * DNS names inside the networks. MLflow's container is `tracking` on `data`: the name `mlflow` belongs to
@@ -50,6 +59,8 @@ export const ALIAS = {
 	postgres: "postgres",
 	minio: "minio",
 	mlflow: "tracking",
+	/** The inference API on `serve`. */
+	api: "api",
 	/** The door's own name on each network; it binds a listener to the address behind it. */
 	door: (network: NetworkName) => `door-${network}`,
 	/** What clients on `clients` and `serve` call the door. */
@@ -57,7 +68,14 @@ export const ALIAS = {
 } as const;
 
 /** The user ids the containers run as. */
-export const UID = { postgres: 10001, minio: 10002, mlflow: 10003, door: 10004, keeper: 10005 } as const;
+export const UID = {
+	postgres: 10001,
+	minio: 10002,
+	mlflow: 10003,
+	door: 10004,
+	keeper: 10005,
+	api: 10006,
+} as const;
 
 /** Data volumes: losing one of them loses runs or sign-ins. Locked from the first `up`, held by the keeper. */
 export const DATA_VOLUMES = ["postgres", "minio", "door"] as const;
@@ -72,6 +90,8 @@ export const PATH = {
 	/** MLflow spools whole artifacts here. */
 	scratch: "/var/tmp/mlflow",
 	controlSocket: "/run/mlgate/control.sock",
+	/** The door writes the API's service token here, and the API reads it: a volume of its own. */
+	service: "/run/mlgate-service",
 } as const;
 
 /** Files in `PATH.secrets`, by part. */
@@ -82,6 +102,9 @@ export const SECRET_FILE = {
 	mlflow: { database: "pgpass", store: "aws-credentials" },
 	door: { database: "database-password", store: "store-secret-key" },
 } as const;
+
+/** Files in `PATH.service`, mode 0444, replaced as a whole. `netrc`: what stock clients read by themselves. */
+export const SERVICE_FILE = { token: "token", netrc: "netrc" } as const;
 
 /** The bucket of tracked artifacts, and the users and databases of the stores. */
 export const STORE = { bucket: "mlflow", users: { mlflow: "mlflow", door: "door" } } as const;
@@ -94,6 +117,7 @@ export const hostName = {
 	network: (name: string, network: NetworkName) => `${name}-${network}`,
 	dataVolume: (name: string, volume: DataVolume) => `${name}-${volume}-data`,
 	secretsVolume: (name: string, part: Part) => `${name}-${part}-secrets`,
+	serviceVolume: (name: string) => `${name}-service`,
 	scratchVolume: (name: string) => `${name}-mlflow-scratch`,
 } as const;
 

@@ -14,17 +14,34 @@ import {
 import type { Networks } from "./networks.ts";
 import { doorFiles } from "./secrets.ts";
 import { Service } from "./service.ts";
+import type { Settings } from "./settings.ts";
 
-export interface DoorArgs {
-	stackName: string;
+/** What people may choose about it. */
+export interface DoorChoices {
 	/** MiB. */
 	memory: number;
 	/** Port on the host's loopback. */
 	port: number;
 	session: { idleHours: number; maxDays: number };
 	logLevel: string;
+	/** Where the inference API listens on `serve`. */
+	apiPort: number;
+}
+
+export const doorSettings = (settings: Settings): DoorChoices => ({
+	memory: settings["door.memory"],
+	port: settings.port,
+	session: { idleHours: settings["session.idleHours"], maxDays: settings["session.maxDays"] },
+	logLevel: settings["door.logLevel"],
+	apiPort: settings["api.port"],
+});
+
+export interface DoorArgs extends DoorChoices {
+	stackName: string;
 	networks: Networks;
 	data: Volume;
+	/** Where the API's token is put. */
+	service: Volume;
 	/** Passwords of the door's own user in each store. */
 	passwords: { database: Output<string>; store: Output<string> };
 	after: readonly Resource[];
@@ -60,6 +77,8 @@ export class Door extends Service {
 					DOOR_STORE_SECRET_FILE: `${PATH.secrets}/${SECRET_FILE.door.store}`,
 					DOOR_KEY_FILE: `${PATH.data.door}/wrapping-key`,
 					DOOR_CONTROL_SOCKET: PATH.controlSocket,
+					DOOR_API_URL: `http://${ALIAS.api}:${args.apiPort}`,
+					DOOR_SERVICE_FOLDER: PATH.service,
 					DOOR_METRICS_BIND: `${ALIAS.door("data")}:${PORT.metrics}`,
 					DOOR_SESSION_IDLE_HOURS: String(args.session.idleHours),
 					DOOR_SESSION_MAX_DAYS: String(args.session.maxDays),
@@ -69,7 +88,10 @@ export class Door extends Service {
 					network: args.networks[network as NetworkName],
 					aliases: [ALIAS.door(network as NetworkName), ...aliases],
 				})),
-				volumes: [{ volume: args.data, path: PATH.data.door }],
+				volumes: [
+					{ volume: args.data, path: PATH.data.door },
+					{ volume: args.service, path: PATH.service },
+				],
 				tmpfs: { "/run/mlgate": 1, "/tmp": 16 },
 				secrets: doorFiles(args.passwords.database, args.passwords.store),
 				stop: { grace: 40, signal: "SIGTERM" },

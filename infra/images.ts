@@ -77,6 +77,7 @@ export const RECIPES: Record<Image, Recipe> = {
 		],
 		node: true,
 	},
+	api: { folder: "infra/images/api", extras: [] },
 	keeper: { folder: "infra/images/keeper", extras: [] },
 	courier: { folder: "infra/images/courier", extras: [] },
 };

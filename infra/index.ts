@@ -2,24 +2,25 @@
  * What runs: the Pulumi program of a stack. `npm start` runs it inline; the official CLI finds it by Pulumi.yaml.
  *
  *   host's loopback --(edge)--> door --(data)--> mlflow, minio, postgres
- *   other containers --(clients, serve, ident)--'
+ *   other containers --(clients)--'  '--(serve)--> api, which finds MLflow through the door alone
  */
 
+import { Api } from "./api.ts";
+import { apiSettings } from "./api-settings.ts";
 import { configuration } from "./configuration.ts";
 import { hostName } from "./contract.ts";
-import { Door } from "./door.ts";
+import { Door, doorSettings } from "./door.ts";
 import { Minio } from "./minio.ts";
 import { Mlflow } from "./mlflow.ts";
 import { createNetworks } from "./networks.ts";
 import { Postgres } from "./postgres.ts";
 import { databaseConnections } from "./settings.ts";
-import { createDataVolumes } from "./volumes.ts";
+import { createVolumes } from "./volumes.ts";
 
 export default async function program() {
-	const { settings, passwords } = configuration();
-	const stackName = settings.name;
+	const { settings, stackName, passwords, secretEnv } = configuration();
 	const networks = createNetworks(stackName);
-	const data = createDataVolumes(stackName);
+	const { data, service } = createVolumes(stackName);
 	const inside = { stackName, network: networks.data };
 
 	const postgres = new Postgres({
@@ -44,17 +45,16 @@ export default async function program() {
 		passwords: { database: passwords.postgres.mlflow, store: passwords.minio.mlflow },
 		after: [postgres, minio],
 	});
-	new Door({
+	const door = new Door({
 		stackName,
-		memory: settings["door.memory"],
-		port: settings.port,
-		session: { idleHours: settings["session.idleHours"], maxDays: settings["session.maxDays"] },
-		logLevel: settings["door.logLevel"],
+		...doorSettings(settings),
 		networks,
 		data: data.door,
+		service,
 		passwords: { database: passwords.postgres.door, store: passwords.minio.door },
 		after: [postgres, minio, mlflow],
 	});
+	new Api({ stackName, ...apiSettings(settings), secretEnv, networks, service, after: [door] });
 
 	return { url: `http://localhost:${settings.port}`, clientsNetwork: hostName.network(stackName, "clients") };
 }

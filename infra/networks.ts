@@ -28,5 +28,6 @@ export function createNetworks(stackName: string): Networks {
 		data: create("data"),
 		ident: create("ident"),
 		uplink: create("uplink"),
+		egress: create("egress"),
 	};
 }

@@ -17,16 +17,20 @@ export interface ServiceSpec {
 	memory: number;
 	/** Never a secret: whoever may ask Docker sees the environment. */
 	env: Readonly<Record<string, string>>;
+	/** Added to the environment, for images that read nothing else: encrypted in the state, open to Docker's users. */
+	secretEnv?: Output<Readonly<Record<string, string>>>;
 	networks: readonly { network: Network; aliases: readonly string[] }[];
-	volumes: readonly { volume: Volume; path: string }[];
+	volumes: readonly { volume: Volume; path: string; readOnly?: boolean }[];
 	/** Writable folders in memory, path -> MiB. The root is read-only. */
 	tmpfs: Readonly<Record<string, number>>;
 	/** `grace`: from the stop signal to the kill, whoever stops the container. */
 	stop: { grace: number; signal: "SIGTERM" | "SIGINT" };
-	/** `start`: failures that early do not count. The check itself is the image's. */
-	health: { start: number; interval: number; timeout: number };
+	/** `start`: failures that early do not count. The check itself is the image's, if not said. */
+	health: { start: number; interval: number; timeout: number; check?: readonly string[] };
 	/** How long `up` waits for the first healthy answer. */
 	wait: number;
+	/** A process 1 of Docker's that passes signals on and reaps, for programs that were not written to be one. */
+	init?: boolean;
 	/** `/dev/shm` in MiB; Docker's 64 if not said. */
 	sharedMemory?: number;
 	/** A port on the host's loopback. There is no way to publish to anywhere else. */
@@ -39,9 +43,12 @@ export interface Instance {
 	name: string;
 	/** Image id; a name could mean another image tomorrow. */
 	image: Input<string>;
-	/** Name of the volume with the secret files. */
-	secrets: Input<string>;
+	/** Name of the volume with the secret files, if the part has any. */
+	secrets?: Input<string>;
 }
+
+/** Said where an image has no check of its own at this place. */
+const OWN_CHECK = ["CMD", "/usr/local/bin/health"];
 
 export function containerArgs(spec: ServiceSpec, instance: Instance): ContainerArgs {
 	return {
@@ -52,7 +59,9 @@ export function containerArgs(spec: ServiceSpec, instance: Instance): ContainerA
 			{ label: LABEL.part, value: spec.part },
 			{ label: LABEL.stack, value: spec.stackName },
 		],
-		envs: Object.entries(spec.env).map(([key, value]) => `${key}=${value}`),
+		envs: spec.secretEnv
+			? spec.secretEnv.apply((secrets) => lines({ ...spec.env, ...secrets }))
+			: lines(spec.env),
 
 		user: `${UID[spec.part]}:${UID[spec.part]}`,
 		// Docker stores these names, and the provider reads them back: another spelling would replace at each refresh.
@@ -71,7 +80,7 @@ export function containerArgs(spec: ServiceSpec, instance: Instance): ContainerA
 
 		restart: "unless-stopped",
 		// Else the image's or the engine's default would decide.
-		init: false,
+		init: spec.init ?? false,
 		stopSignal: spec.stop.signal,
 		// For `docker stop` and the engine's own shutdown ...
 		stopTimeout: spec.stop.grace,
@@ -89,7 +98,7 @@ export function containerArgs(spec: ServiceSpec, instance: Instance): ContainerA
 		logOpts: { "max-size": "10m", "max-file": "5" },
 
 		healthcheck: {
-			tests: ["CMD", "/usr/local/bin/health"],
+			tests: [...(spec.health.check ?? OWN_CHECK)],
 			startPeriod: goDuration(spec.health.start),
 			interval: goDuration(spec.health.interval),
 			timeout: goDuration(spec.health.timeout),
@@ -99,8 +108,15 @@ export function containerArgs(spec: ServiceSpec, instance: Instance): ContainerA
 		waitTimeout: spec.wait,
 
 		mounts: [
-			...spec.volumes.map(({ volume, path }) => ({ type: "volume", source: volume.name, target: path })),
-			{ type: "volume", source: instance.secrets, target: PATH.secrets, readOnly: true },
+			...spec.volumes.map(({ volume, path, readOnly }) => ({
+				type: "volume",
+				source: volume.name,
+				target: path,
+				...(readOnly && { readOnly }),
+			})),
+			...(instance.secrets
+				? [{ type: "volume", source: instance.secrets, target: PATH.secrets, readOnly: true }]
+				: []),
 		],
 		// The container is made on the default bridge and then moved; said outright, or each refresh finds a change.
 		networkMode: "bridge",
@@ -116,44 +132,55 @@ export function containerArgs(spec: ServiceSpec, instance: Instance): ContainerA
 	};
 }
 
+const lines = (env: Readonly<Record<string, string>>): string[] =>
+	Object.entries(env).map(([key, value]) => `${key}=${value}`);
+
 /** Changes that the provider takes for done without doing anything. */
 const IGNORED_IN_PLACE = ["healthcheck", "init", "tmpfs"];
 
 /** A part as it runs: image, secret files, container. */
 export abstract class Service extends ComponentResource {
-	/** @param after what must be healthy before the container starts. */
+	/**
+	 * @param spec `image`: of somebody else's, instead of the one that `ops` builds. `secrets`: if the part has any.
+	 * @param after what must be healthy before the container starts.
+	 */
 	protected constructor(
 		type: string,
-		spec: ServiceSpec & { secrets: SecretFiles },
+		spec: ServiceSpec & { image?: string; secrets?: SecretFiles },
 		after: readonly Resource[] = [],
 	) {
 		super(`mlgate:part:${type}`, spec.part);
-		const image = localImage(`${spec.part}-image`, spec.part, this);
-		const secrets = createVolume(`${spec.part}-secrets`, {
-			stackName: spec.stackName,
-			hostName: hostName.secretsVolume(spec.stackName, spec.part),
-			parent: this,
-		});
-		const courier = createCourier(spec, secrets, this);
+		const image = localImage(`${spec.part}-image`, spec.image ?? imageRef(spec.part), this);
+		const secrets = spec.secrets && createSecrets(spec, spec.secrets, this);
 		new Container(
 			spec.part,
 			containerArgs(spec, {
 				name: hostName.container(spec.stackName, spec.part),
 				image: image.imageId,
-				secrets: secrets.name,
+				...(secrets && { secrets: secrets.volume.name }),
 			}),
 			{
 				parent: this,
-				dependsOn: [courier, ...after],
+				dependsOn: [...(secrets ? [secrets.courier] : []), ...after],
 				// A named container with a published port cannot be made beside the old one.
 				deleteBeforeReplace: true,
 				replaceOnChanges: IGNORED_IN_PLACE,
 				// Parts read their secrets when they start.
-				replacementTrigger: fingerprint(spec.secrets),
+				...(secrets && { replacementTrigger: secrets.fingerprint }),
 			},
 		);
 		this.registerOutputs();
 	}
+}
+
+/** The volume with a part's secret files, the courier that fills it, and what changes with its content. */
+function createSecrets(spec: ServiceSpec, files: SecretFiles, parent: Resource) {
+	const volume = createVolume(`${spec.part}-secrets`, {
+		stackName: spec.stackName,
+		hostName: hostName.secretsVolume(spec.stackName, spec.part),
+		parent,
+	});
+	return { volume, courier: createCourier(spec, files, volume, parent), fingerprint: fingerprint(files) };
 }
 
 /**
@@ -163,22 +190,18 @@ export abstract class Service extends ComponentResource {
  * and with an owner given, engines before 26 look the container's user up among the host's users. The courier's image
  * has no user, so that owner and mode are taken as written.
  */
-function createCourier(
-	spec: ServiceSpec & { secrets: SecretFiles },
-	volume: Volume,
-	parent: Resource,
-): Container {
+function createCourier(spec: ServiceSpec, files: SecretFiles, volume: Volume, parent: Resource): Container {
 	const owner = String(UID[spec.part]);
 	return new Container(
 		`${spec.part}-courier`,
 		{
 			name: hostName.courier(spec.stackName, spec.part),
-			image: localImage(`${spec.part}-courier-image`, "courier", parent).imageId,
+			image: localImage(`${spec.part}-courier-image`, imageRef("courier"), parent).imageId,
 			// Docker wants one; it is not in the image.
 			command: ["/never-started"],
 			labels: [{ label: LABEL.stack, value: spec.stackName }],
 			mounts: [{ type: "volume", source: volume.name, target: PATH.secrets }],
-			uploads: Object.entries(spec.secrets).map(([file, content]) => ({
+			uploads: Object.entries(files).map(([file, content]) => ({
 				file: `${PATH.secrets}/${file}`,
 				content,
 				owner,
@@ -197,9 +220,9 @@ function createCourier(
 	);
 }
 
-/** An image that `ops` has built; it is never pulled and never removed, because the last one is the way back. */
-const localImage = (resource: string, image: Parameters<typeof imageRef>[0], parent: Resource): RemoteImage =>
-	new RemoteImage(resource, { name: imageRef(image), keepLocally: true }, { parent });
+/** An image that `ops` has built or pulled; never removed, because the last one is the way back. */
+const localImage = (resource: string, name: string, parent: Resource): RemoteImage =>
+	new RemoteImage(resource, { name, keepLocally: true }, { parent });
 
 /**
  * Changes with the content. Marked as no secret, because a trigger that is one reaches the engine as null (Pulumi

@@ -4,18 +4,23 @@
  * Nothing here touches Pulumi or the host.
  */
 import { z } from "zod";
-import { type Part, PROJECT } from "./contract.ts";
+import { type Part, PORT, PROJECT } from "./contract.ts";
 import { SECRET_KEYS } from "./secret-keys.ts";
+
+/** What a setting may be in the program. */
+export type SettingValue = string | number | boolean | Readonly<Record<string, string>>;
 
 export interface Setting {
 	/** From the text in the configuration to the typed value. */
-	schema: z.ZodType<string | number, string>;
+	schema: z.ZodType<SettingValue, string>;
 	/** What the schema accepts, in words that fit after "is not". */
 	expects: string;
 	/** As it would be written in the configuration, by stack name. */
 	default: (stack: string) => string;
-	/** Shown in place of the default where that depends on the stack. */
+	/** Shown in place of the default where that depends on others, or is nothing. */
 	defaultInWords?: string;
+	/** Kept encrypted: told on standard input, never shown. Among the plain values it has its default. */
+	secret?: true;
 	unit: string;
 	meaning: string;
 	/** The parts that a change restarts (none: it acts at once), or why it cannot change. */
@@ -37,6 +42,47 @@ const choice = <const T extends readonly [string, ...string[]]>(...values: T) =>
 	schema: z.enum(values) as z.ZodType<T[number], string>,
 	expects: `one of ${values.join(", ")}`,
 });
+
+const yesOrNo = {
+	schema: z.enum(["true", "false"]).transform((value) => value === "true"),
+	expects: "one of true, false",
+};
+
+/** What the API's container is told by mlgate itself. */
+export const RESERVED_ENV = [
+	"MLFLOW_TRACKING_URI",
+	"MLFLOW_TRACKING_TOKEN_FILE",
+	"NETRC",
+	"FLAVOR_MODEL_NAME",
+	"FLAVOR_MODEL_STAGE",
+	"PORT",
+] as const;
+
+/** Variables of an environment. One line each: what writes and reads them on the host cannot hold more. */
+const variables = {
+	schema: z
+		.string()
+		.max(65_536)
+		.transform((value, context) => {
+			try {
+				return JSON.parse(value) as unknown;
+			} catch {
+				context.addIssue({ code: "custom", message: "is not JSON" });
+				return z.NEVER;
+			}
+		})
+		.pipe(
+			z.record(
+				z
+					.string()
+					.regex(/^[A-Za-z_][A-Za-z0-9_]*$/)
+					.refine((name) => !RESERVED_ENV.some((reserved) => reserved === name)),
+				// biome-ignore lint/suspicious/noControlCharactersInRegex: the point of it.
+				z.string().regex(/^[^\x00\r\n]*$/),
+			),
+		),
+	expects: `a JSON object of names and texts of one line, such as {"LOG_LEVEL": "debug"}, without ${RESERVED_ENV.join(", ")}`,
+};
 
 /** More than any machine this runs on has; catches a value given in bytes. */
 const MOST_MEMORY = 1_048_576;
@@ -128,6 +174,93 @@ export const SETTINGS = {
 		meaning: "A sign-in ends after this long in any case.",
 		restarts: ["door"],
 	},
+	"api.model": {
+		// As MLflow and the reference API take them; the name becomes part of `models:/<name>/<stage>`.
+		schema: text(/^(?! )[^/:?#%"\p{Cc}]+$/u, 200),
+		expects: 'the name of a registered model, without / : ? # % "',
+		default: () => "flavor-ml-embeddings",
+		unit: "",
+		meaning: "The registered model that the inference API serves.",
+		restarts: ["api"],
+	},
+	"api.stage": {
+		...choice("Staging", "Production"),
+		default: () => "Staging",
+		unit: "",
+		meaning: "The stage that the inference API serves: a version that comes there is deployed.",
+		restarts: ["api"],
+	},
+	"api.image": {
+		schema: text(/^([a-z0-9][A-Za-z0-9._:/@-]*)?$/, 300),
+		expects: "an image as Docker names it, such as registry.example/team/model:1.4",
+		default: () => "",
+		defaultInWords: "mlgate's own reference API",
+		unit: "",
+		meaning: "Your own inference service in place of the reference API.",
+		restarts: ["api"],
+	},
+	"api.port": {
+		...whole(1024, 65535),
+		default: () => String(PORT.api),
+		unit: "",
+		meaning: "The port that the inference API listens on inside its container.",
+		restarts: ["door", "api"],
+	},
+	"api.health": {
+		schema: text(/^(\/[A-Za-z0-9._~%!$&()*+,;=:@/?-]*|[^/\s][\x20-\x7e]*)?$/, 500),
+		expects: "a path such as /health, or a shell command in ASCII that does not begin with /",
+		default: () => "",
+		defaultInWords: "`/health`; the reference API's own check",
+		unit: "",
+		meaning: "How Docker sees that your image is well, model or not: a path it answers, or a command in it.",
+		restarts: ["api"],
+	},
+	"api.ready": {
+		schema: text(/^(\/[A-Za-z0-9._~%!$&()*+,;=:@/?-]*)?$/, 500),
+		expects: "a path such as /ready",
+		default: () => "",
+		defaultInWords: "what `api.health` asks",
+		unit: "",
+		meaning: "A path that your image answers only with a usable model; asked before a promotion replaces it.",
+		restarts: [],
+	},
+	"api.reload": {
+		...choice("auto", "follows", "restart"),
+		default: () => "auto",
+		unit: "",
+		meaning:
+			"Whether the image follows the stage by itself and tells so at /model, or must be started anew. auto: the reference API follows, your own image is started anew.",
+		restarts: [],
+	},
+	"api.env": {
+		...variables,
+		default: () => "{}",
+		unit: "",
+		meaning: "More environment variables for the inference API.",
+		restarts: ["api"],
+	},
+	"api.secretEnv": {
+		...variables,
+		default: () => "{}",
+		secret: true,
+		unit: "",
+		meaning: "The same for secrets: given on standard input and kept encrypted.",
+		restarts: ["api"],
+	},
+	"api.memory": {
+		...whole(256, MOST_MEMORY),
+		default: () => "512",
+		unit: "MiB",
+		meaning: "Memory limit of the inference API; a quarter of it may be files in /tmp.",
+		restarts: ["api"],
+	},
+	"api.internet": {
+		...yesOrNo,
+		default: () => "false",
+		unit: "",
+		meaning: "Whether the inference API has a way to the internet.",
+		restarts: ["api"],
+	},
 } as const satisfies Record<string, Setting>;
 
 export type SettingKey = keyof typeof SETTINGS;
@@ -135,6 +268,9 @@ export const SETTING_KEYS = Object.keys(SETTINGS) as SettingKey[];
 
 /** Every setting by its key, with the type of its schema. */
 export type Settings = Readonly<{ [Key in SettingKey]: z.output<(typeof SETTINGS)[Key]["schema"]> }>;
+
+/** Whether its value is kept encrypted. */
+export const isSecretSetting = (key: string): boolean => isSettingKey(key) && "secret" in SETTINGS[key];
 
 export const isSettingKey = (key: string): key is SettingKey => Object.hasOwn(SETTINGS, key);
 
@@ -164,14 +300,15 @@ export function parseSettings(raw: Readonly<Record<string, string>>, stack: stri
 	const problems: SettingProblem[] = Object.keys(raw)
 		.filter((key) => !isSettingKey(key) && !SECRET_KEYS.some((secret) => secret === key))
 		.map((key) => unknownKey(key, stack));
-	const values: Record<string, string | number> = {};
+	const values: Record<string, SettingValue> = {};
 	for (const key of SETTING_KEYS) {
-		const given = raw[key] ?? SETTINGS[key].default(stack);
+		if (isSecretSetting(key) && raw[key] !== undefined) problems.push(inClear(key, stack));
+		const given = (isSecretSetting(key) ? undefined : raw[key]) ?? SETTINGS[key].default(stack);
 		const result = SETTINGS[key].schema.safeParse(given);
 		if (result.success) values[key] = result.data;
 		else problems.push(badValue(key, given, stack));
 	}
-	const settings = values as Settings;
+	const settings = values as unknown as Settings;
 	for (const rule of RULES) {
 		const problem = rule.keys.every((key) => key in values) ? rule.problem(settings) : undefined;
 		if (problem) problems.push(problem);
@@ -247,7 +384,7 @@ function tooSmall(
 }
 
 function badValue(key: SettingKey, given: string, stack: string): SettingProblem {
-	const usual = SETTINGS[key].default(stack);
+	const usual = SETTINGS[key].default(stack) || "''";
 	const remedy = given === usual ? "a value" : `another value, for example ${usual}`;
 	return {
 		key,
@@ -255,6 +392,12 @@ function badValue(key: SettingKey, given: string, stack: string): SettingProblem
 		fix: `Set ${remedy}: npx mlgate config set ${key} ${given === usual ? "<value>" : usual}`,
 	};
 }
+
+const inClear = (key: SettingKey, stack: string): SettingProblem => ({
+	key,
+	what: `${PROJECT}:${key} stands in clear in Pulumi.${stack}.yaml.`,
+	fix: `Remove it there, and give it on standard input: npx mlgate config set ${key} < <file>`,
+});
 
 // The value is not shown: under a mistyped key it may be anything, a password among them.
 function unknownKey(key: string, stack: string): SettingProblem {

@@ -5,6 +5,13 @@ import { DATA_VOLUMES, type DataVolume, hostName, LABEL } from "./contract.ts";
 
 export type DataVolumes = Readonly<Record<DataVolume, Volume>>;
 
+/** All that more than one part, or the keeper, has to do with. */
+export const createVolumes = (stackName: string) => ({
+	data: createDataVolumes(stackName),
+	/** Through it the door hands the inference API its token. */
+	service: createVolume("service", { stackName, hostName: hostName.serviceVolume(stackName) }),
+});
+
 const STACK_LABEL = (stackName: string) => ({ label: LABEL.stack, value: stackName });
 
 /**
@@ -12,7 +19,7 @@ const STACK_LABEL = (stackName: string) => ({ label: LABEL.stack, value: stackNa
  * `protect` refuses replacement and destruction, `retainOnDelete` leaves the volume if Pulumi forgets it, and
  * changes that would replace it are not looked at. A volume that exists is adopted with its content.
  */
-export function createDataVolumes(stackName: string): DataVolumes {
+function createDataVolumes(stackName: string): DataVolumes {
 	const create = (volume: DataVolume) =>
 		new Volume(
 			`${volume}-data`,

@@ -71,6 +71,8 @@ const environment = z.object({
 	DOOR_STORE_SECRET_FILE: file,
 	DOOR_KEY_FILE: file,
 	DOOR_CONTROL_SOCKET: file,
+	DOOR_API_URL: origin.optional(),
+	DOOR_SERVICE_FOLDER: file.optional(),
 	DOOR_METRICS_BIND: address.optional(),
 	DOOR_SESSION_IDLE_HOURS: count(1, 24 * 30).default(12),
 	DOOR_SESSION_MAX_DAYS: count(1, 365).default(7),
@@ -92,6 +94,10 @@ export interface DoorSettings {
 		readonly user: string;
 		readonly secretFile: string;
 	};
+	/** What answers `/inference/*`; without it they say that there is nothing. */
+	readonly api: { readonly url: string } | undefined;
+	/** Where the inference API's own token is written; without it there is none. */
+	readonly serviceFolder: string | undefined;
 	/** The key that wraps the token-signing keys. */
 	readonly keyFile: string;
 	readonly controlSocket: string;
@@ -153,6 +159,8 @@ export function readSettings(env: Readonly<Record<string, string | undefined>>):
 			user: all.DOOR_STORE_USER,
 			secretFile: all.DOOR_STORE_SECRET_FILE,
 		},
+		api: all.DOOR_API_URL === undefined ? undefined : { url: new URL(all.DOOR_API_URL).origin },
+		serviceFolder: all.DOOR_SERVICE_FOLDER,
 		keyFile: all.DOOR_KEY_FILE,
 		controlSocket: all.DOOR_CONTROL_SOCKET,
 		metrics: all.DOOR_METRICS_BIND,

@@ -25,12 +25,12 @@ export interface Container {
 			Log: readonly { Start: string; End: string; ExitCode: number; Output: string }[] | null;
 		};
 	};
-	Config: { Image: string; Labels: Record<string, string> };
+	Config: { Image: string; Env: readonly string[]; Labels: Record<string, string> };
 	HostConfig: {
 		PortBindings: Record<string, readonly { HostIp: string; HostPort: string }[] | null> | null;
 	};
 	Mounts: readonly { Type: string; Name?: string; Destination: string; RW: boolean }[];
-	NetworkSettings: { Networks: Record<string, unknown> };
+	NetworkSettings: { Networks: Record<string, { Aliases: readonly string[] | null }> };
 }
 
 export interface Volume {

@@ -4,6 +4,7 @@
  */
 import { request } from "undici";
 import { PARTS, type Part, PORT } from "../../infra/contract.ts";
+import { checkApi } from "./api.ts";
 import { type Container, containersOf, dataVolumesOf, imageNames, partOf } from "./docker.ts";
 import { type Check, control } from "./door.ts";
 import { OpsError } from "./errors.ts";
@@ -58,14 +59,18 @@ export async function examine({ name, port, url }: Identity): Promise<Health> {
 	const parts = found.map(({ part, container }) => partHealth(part, container, images));
 	const dataVolumes = volumes.map((volume) => volume.Name).sort();
 	const keeper = containers.find(isKeeper);
-	const door = found.find(({ part }) => part === "door")?.container;
+	const running = (part: Part) =>
+		found.find((one) => one.part === part && one.container?.State.Status === "running")?.container;
+	const [door, api] = [running("door"), running("api")];
 	// Nobody behind a starting part can answer yet.
-	const answers = door?.State.Status === "running" && parts.every(({ health }) => health !== "starting");
-	const checks = answers ? await roundTrips(name, port) : [];
+	const answers = door !== undefined && parts.every(({ health }) => health !== "starting");
+	const checks = answers
+		? await roundTrips(name, port, api && (() => checkApi(door, api, isReference(api, images))))
+		: [];
 
 	const findings = [
 		...found.flatMap(({ part, container }) => troubleOf(part, container) ?? []),
-		...(door?.State.Status === "running" ? wrongPort(door, port) : []),
+		...(door ? wrongPort(door, port) : []),
 		...checks.filter((check) => !check.ok).map(failedCheck),
 		...(dataVolumes.length > 0 ? missedBy(keeper, dataVolumes) : []),
 	];
@@ -178,15 +183,24 @@ const failedCheck = ({ name, detail }: Check): Finding => ({
 });
 
 /** The door's own deep checks, and what a browser gets. A check that cannot be made is a failed one. */
-async function roundTrips(name: string, port: number): Promise<Check[]> {
+async function roundTrips(
+	name: string,
+	port: number,
+	prediction: (() => Promise<Check>) | undefined,
+): Promise<Check[]> {
 	const origin = `http://${LOOPBACK}:${port}`;
-	const [deep, ...outside] = await Promise.all([
+	const [deep, ...others] = await Promise.all([
 		deepChecks(name),
+		...(prediction ? [prediction()] : []),
 		timed("port: health", () => expectHealth(origin)),
 		timed("port: login", () => expectLogin(origin)),
 	]);
-	return [...deep, ...outside];
+	return [...deep, ...others];
 }
+
+/** Our own image, which can be asked for a prediction. */
+const isReference = (api: Container, images: ReadonlyMap<string, string>): boolean =>
+	(images.get(api.Config.Image) ?? "").startsWith("mlgate-api:");
 
 async function deepChecks(name: string): Promise<Check[]> {
 	const begun = performance.now();

@@ -8,6 +8,7 @@ import { YAML } from "zx";
 import { PROJECT } from "../../../infra/contract.ts";
 import { SECRET_KEYS, type SecretKey } from "../../../infra/secret-keys.ts";
 import {
+	isSecretSetting,
 	isSettingKey,
 	nearest,
 	parseSettings,
@@ -16,6 +17,7 @@ import {
 	type SettingKey,
 	type Settings,
 	SettingsError,
+	type SettingValue,
 } from "../../../infra/settings.ts";
 import { OpsError } from "../errors.ts";
 
@@ -27,10 +29,14 @@ export interface StackRef {
 
 export interface ConfigEntry {
 	key: SettingKey;
-	value: string | number;
+	/** Of a secret: whether there is one, in words. */
+	value: SettingValue;
 	/** Nobody has set it. */
 	isDefault: boolean;
 }
+
+/** Shown in place of a secret. */
+const ENCRYPTED = "(encrypted)";
 
 const PREFIX = `${PROJECT}:`;
 
@@ -51,8 +57,11 @@ export function readSettings(ref: StackRef): Settings {
 /** Every setting with its value in force. */
 export function readConfig(ref: StackRef): ConfigEntry[] {
 	const settings = readSettings(ref);
-	const given = plainConfig(ref);
-	return SETTING_KEYS.map((key) => ({ key, value: settings[key], isDefault: !Object.hasOwn(given, key) }));
+	const given = rawConfig(ref);
+	return SETTING_KEYS.map((key) => {
+		const isDefault = !Object.hasOwn(given, `${PREFIX}${key}`);
+		return { key, value: isSecretSetting(key) && !isDefault ? ENCRYPTED : settings[key], isDefault };
+	});
 }
 
 /**

@@ -50,6 +50,8 @@ describe("the door's settings", () => {
 				user: "door",
 				secretFile: "/run/secrets/store-secret-key",
 			},
+			api: undefined,
+			serviceFolder: undefined,
 			keyFile: "/var/lib/door/wrapping-key",
 			controlSocket: "/run/mlgate/control.sock",
 			metrics: { host: "door-data", port: 9464 },
@@ -75,6 +77,19 @@ describe("the door's settings", () => {
 		expect(settings.logLevel).toBe("debug");
 		expect(settings.drainSeconds).toBe(0);
 		expect(settings.metrics).toBeUndefined();
+	});
+
+	test("the inference API and its token's folder may be named", () => {
+		const settings = readSettings({
+			...GOOD,
+			DOOR_API_URL: "http://api:8000/",
+			DOOR_SERVICE_FOLDER: "/run/mlgate-service",
+		});
+		expect(settings.api).toEqual({ url: "http://api:8000" });
+		expect(settings.serviceFolder).toBe("/run/mlgate-service");
+		const said = problems({ ...GOOD, DOOR_API_URL: "http://api:8000/v1", DOOR_SERVICE_FOLDER: "here" });
+		expect(said).toContain("DOOR_API_URL: must be http://host[:port] and nothing else");
+		expect(said).toContain("DOOR_SERVICE_FOLDER: must be an absolute path");
 	});
 
 	test("every bad value is named in one message", () => {
