@@ -4,12 +4,14 @@ import { setTimeout as sleep } from "node:timers/promises";
 import type { Authority, Check, Pages } from "./authority.ts";
 import { doorRoutes } from "./door/routes.ts";
 import { forwardTo } from "./forward/index.ts";
+import { modelFiles } from "./forward/mlmodel.ts";
 import { type TransferOptions, Transfers } from "./forward/transfers.ts";
 import { openUpstream, probeUpstream } from "./forward/upstream.ts";
 import { type BoundListener, ownAddress, resolveListeners } from "./listeners.ts";
 import type { Log } from "./log.ts";
 import { Metrics } from "./metrics.ts";
 import { openPipeline } from "./pipeline.ts";
+import { RateLimits, type Rates } from "./rates.ts";
 import { createDoorServer } from "./server.ts";
 import type { DoorSettings } from "./settings.ts";
 
@@ -20,6 +22,8 @@ export interface DoorOptions {
 	log: Log;
 	/** Milliseconds; for tests. */
 	transfers?: Pick<TransferOptions, "sweep" | "clientIdle">;
+	/** What one credential may ask; for tests. */
+	rates?: Rates;
 }
 
 export interface Door {
@@ -52,6 +56,7 @@ export async function openDoor({
 	pages,
 	log,
 	transfers: pace,
+	rates,
 }: DoorOptions): Promise<Door> {
 	let accepting = true;
 	const bound = await resolveListeners(settings.listeners);
@@ -67,7 +72,8 @@ export async function openDoor({
 		authority,
 		pages,
 		doorRoutes: doorRoutes({ authority, probe: checks, accepting: () => accepting }),
-		answerers: [forwardTo(transfers)],
+		answerers: [modelFiles(upstream), forwardTo(transfers)],
+		rates: new RateLimits(rates),
 		metrics,
 		log,
 		accepting: () => accepting,

@@ -8,6 +8,7 @@ import type { IncomingMessage, ServerResponse } from "node:http";
 import { answerJson, linger, redirect, refuse } from "./answer.ts";
 import type { Allowed, Answerer } from "./answerer.ts";
 import type { Authority, Identity, Pages, RequestFacts, Verdict } from "./authority.ts";
+import { knownOn } from "./connections.ts";
 import type { DoorRoute } from "./door/routes.ts";
 import { DOOR_ERRORS, type DoorErrorCode, ROLE_TOO_LOW, refusal } from "./errors.ts";
 import { clearing } from "./gate/headers.ts";
@@ -16,6 +17,7 @@ import type { Target } from "./gate/target.ts";
 import type { BoundListener } from "./listeners.ts";
 import type { Log } from "./log.ts";
 import type { Kind, Metrics } from "./metrics.ts";
+import type { RateLimits } from "./rates.ts";
 import { atLeast } from "./roles.ts";
 import { match, TAILS } from "./routes/match.ts";
 import { quirk } from "./routes/quirks.ts";
@@ -26,6 +28,7 @@ export interface PipelineOptions {
 	doorRoutes: ReadonlyMap<string, DoorRoute>;
 	/** In the order in which they are asked. The last one answers whatever is left. */
 	answerers: readonly Answerer[];
+	rates: RateLimits;
 	metrics: Metrics;
 	log: Log;
 	/** False once the door is stopping: answers then close their connection. */
@@ -33,6 +36,9 @@ export interface PipelineOptions {
 }
 
 const SAFE_METHODS: ReadonlySet<string> = new Set(["GET", "HEAD", "OPTIONS"]);
+
+/** Seconds. Of a shorter `Retry-After` MLflow's client makes less patience than of none. */
+const PATIENT = 15;
 
 /** Paths that programs ask for: never answered with a page. */
 const API_PATH = /^\/(?:api|ajax-api|graphql|door|version|health)(?:\/|$)/;
@@ -85,7 +91,7 @@ class Exchange {
 export type Handle = (req: IncomingMessage, res: ServerResponse, listener: BoundListener) => void;
 
 export function openPipeline(options: PipelineOptions): Handle {
-	const { authority, pages, doorRoutes, answerers, metrics, log, accepting } = options;
+	const { authority, pages, doorRoutes, answerers, rates, metrics, log, accepting } = options;
 	const exactPages = new Set(pages.paths.filter((path) => !path.endsWith("/")));
 	const pagesBelow = pages.paths.filter((path) => path.endsWith("/"));
 	const isPage = (path: string) =>
@@ -129,8 +135,14 @@ export function openPipeline(options: PipelineOptions): Handle {
 			redirect(x.req, x.res, `/login?next=${encodeURIComponent(target.forward)}`);
 			return;
 		}
-		const basic = status === 401 && !isBrowser(x.req);
-		x.refuse(code, basic ? ["WWW-Authenticate", 'Basic realm="mlgate", charset="UTF-8"'] : []);
+		const headers: string[] = [];
+		if (status === 401 && !isBrowser(x.req)) {
+			headers.push("WWW-Authenticate", 'Basic realm="mlgate", charset="UTF-8"');
+		}
+		if (verdict.retryAfter !== undefined) {
+			headers.push("Retry-After", String(Math.max(verdict.retryAfter, PATIENT)));
+		}
+		x.refuse(code, headers);
 	}
 
 	async function serve(x: Exchange): Promise<void> {
@@ -174,6 +186,12 @@ export function openPipeline(options: PipelineOptions): Handle {
 		if (!verdict.ok) return challenge(x, target, verdict);
 		const { identity } = verdict;
 		x.identity = identity;
+		knownOn(req.socket);
+		const taken = rates.take(identity);
+		if ("retryAfter" in taken) {
+			return x.refuse("TOO_MANY_REQUESTS", ["Retry-After", String(taken.retryAfter)]);
+		}
+		res.once("close", taken.done);
 		const own = reading ? doorRoutes.get(path) : undefined;
 		const route = match(method, target);
 		x.kind = own === undefined ? (route?.class ?? "unknown") : "door";
@@ -192,6 +210,10 @@ export function openPipeline(options: PipelineOptions): Handle {
 		if (known !== undefined) return answerJson(req, res, 200, known);
 		if (route.needs === undefined) return x.refuse("ROUTE_UNKNOWN");
 		if (!atLeast(identity.role, route.needs)) return x.refuse(ROLE_TOO_LOW[route.needs]);
+		if (route.query !== undefined && identity.role !== "admin") {
+			const refused = route.query(new URLSearchParams(target.query));
+			if (refused !== undefined) return x.refuse(refused);
+		}
 		if (route.answer !== undefined) return x.refuse(route.answer);
 		const allowed: Allowed = {
 			req,

@@ -1,13 +1,15 @@
 /** Answers from MLflow: everything that nobody else at the door has taken. */
 import type { Answerer } from "../answerer.ts";
 import { refusedBody } from "../routes/bodies.ts";
+import { safetyOf } from "../safety.ts";
 import type { Transfers } from "./transfers.ts";
 
 export const forwardTo =
 	(transfers: Transfers): Answerer =>
 	({ req, res, target, identity, route, refused, failed }) => {
-		const rule = identity.role === "admin" ? undefined : route.body;
+		const rule = identity.role === "admin" && route.body?.sparesAdmin ? undefined : route.body;
 		const judge = rule && ((body: Buffer) => refusedBody(rule, body));
-		transfers.forward(req, res, { path: target.forward, identity, judge }, { refused, failed });
+		const safety = safetyOf(route, target.path);
+		transfers.forward(req, res, { path: target.forward, identity, judge, safety }, { refused, failed });
 		return true;
 	};
