@@ -197,7 +197,11 @@ describe("strangers' connections", () => {
 		const member = new Raw(port);
 		member.send(request("GET", SEARCH));
 		await member.until(({ statuses }) => statuses.length === 1);
-		const crowd = Array.from({ length: 1_500 }, () => connect(port, "127.0.0.1").on("error", () => {}));
+		const crowd = Array.from({ length: 1_500 }, () =>
+			connect(port, "127.0.0.1")
+				.on("error", () => {})
+				.resume(),
+		);
 		await eventually(() => crowd.filter(({ destroyed }) => destroyed).length >= 400, 15_000);
 		member.send(request("GET", SEARCH));
 		await member.until(({ statuses }) => statuses.length === 2);
