@@ -4,20 +4,9 @@
  */
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { DOOR_ERRORS, type DoorError, type DoorErrorCode } from "./errors.ts";
+import { OWN_HEADERS } from "./safety.ts";
 
-/** On every answer, the door's own and those of MLflow. */
-export const SAFE_HEADERS = [
-	"X-Content-Type-Options",
-	"nosniff",
-	"X-Frame-Options",
-	"SAMEORIGIN",
-	"Referrer-Policy",
-	"same-origin",
-	"Cross-Origin-Resource-Policy",
-	"same-origin",
-] as const;
-
-const OWN_HEADERS = [...SAFE_HEADERS, "Cache-Control", "no-store"] as const;
+export { SAFE_HEADERS } from "./safety.ts";
 
 /** The rest of a refused request's body is read and dropped within these bounds, then the connection goes. */
 const LINGER = { bytes: 256 * 1024 * 1024, ms: 30_000 } as const;
@@ -81,7 +70,8 @@ export function refuse(
 ): void {
 	const { status, retryAfter }: DoorError = DOOR_ERRORS[code];
 	const own = ["X-Door-Error", code, ...headers];
-	if (retryAfter !== undefined) own.push("Retry-After", String(retryAfter));
+	if (retryAfter !== undefined && !headers.includes("Retry-After"))
+		own.push("Retry-After", String(retryAfter));
 	send(req, res, status, own, BODIES.get(code));
 }
 

@@ -23,6 +23,8 @@ export type Verdict =
 			presented: boolean;
 			/** A code of `errors.ts`; one that is not there is answered as `CREDENTIAL_REFUSED`. */
 			reason: string;
+			/** Seconds, for answers that say when to come back. */
+			retryAfter?: number | undefined;
 	  };
 
 /** What the door knows of a request before it looks at credentials. The gate has passed it. */

@@ -7,12 +7,14 @@ import type { RequestAudit } from "./audit/requests.ts";
 import type { Authority, Check, Pages } from "./authority.ts";
 import { doorRoutes } from "./door/routes.ts";
 import { forwardTo } from "./forward/index.ts";
+import { modelFiles } from "./forward/mlmodel.ts";
 import { type TransferOptions, Transfers } from "./forward/transfers.ts";
 import { openUpstream, probeUpstream } from "./forward/upstream.ts";
 import { type BoundListener, ownAddress, resolveListeners } from "./listeners.ts";
 import type { Log } from "./log.ts";
 import { Metrics } from "./metrics.ts";
 import { openPipeline } from "./pipeline.ts";
+import { RateLimits, type Rates } from "./rates.ts";
 import { createDoorServer } from "./server.ts";
 import type { DoorSettings } from "./settings.ts";
 
@@ -26,6 +28,8 @@ export interface DoorOptions {
 	artifacts?: Pick<ArtifactsOptions, "store" | "journal" | "limits" | "pace">;
 	/** Milliseconds; for tests. */
 	transfers?: Pick<TransferOptions, "sweep" | "clientIdle">;
+	/** What one credential may ask; for tests. */
+	rates?: Rates;
 }
 
 export interface Door {
@@ -63,6 +67,7 @@ export async function openDoor({
 	log,
 	artifacts: place,
 	transfers: pace,
+	rates,
 }: DoorOptions): Promise<Door> {
 	let accepting = true;
 	const bound = await resolveListeners(settings.listeners);
@@ -83,8 +88,13 @@ export async function openDoor({
 		pages,
 		doorRoutes: doorRoutes({ authority, probe: checks, accepting: () => accepting }),
 		signedRoutes: new Map(artifacts ? [partRoute(artifacts, authority)] : []),
-		answerers: [...(artifacts ? [artifactsAnswerer(artifacts, transfers)] : []), forwardTo(transfers)],
+		answerers: [
+			modelFiles(upstream),
+			...(artifacts ? [artifactsAnswerer(artifacts, transfers)] : []),
+			forwardTo(transfers),
+		],
 		audit,
+		rates: new RateLimits(rates),
 		metrics,
 		log,
 		accepting: () => accepting,

@@ -94,6 +94,13 @@ export const DOOR_ERRORS = {
 		message: "Too many wrong passwords. Wait a while.",
 		retryAfter: 30,
 	},
+	TOO_MANY_REQUESTS: {
+		status: 429,
+		errorCode: "REQUEST_LIMIT_EXCEEDED",
+		message:
+			"This credential has sent more requests than one may. Wait a little; MLflow's client does by itself.",
+		retryAfter: 15,
+	},
 	SIGN_IN_BUSY: unavailable("Too many sign-ins at once. Try again in a few seconds."),
 	COOKIE_AMBIGUOUS: badRequest(
 		"The browser sent two different session cookies. Clear the cookies of this site.",
@@ -121,7 +128,28 @@ export const DOOR_ERRORS = {
 		"A source outside the tracked artifacts (mlflow-artifacts:/, runs:/, models:/) needs the role admin.",
 	),
 	BODY_JSON: { ...PATH, message: "The body must be a JSON object in UTF-8" },
+	BODY_AMBIGUOUS: { ...PATH, message: "The body has a name twice in one object, or is nested too deep" },
 	BODY_TOO_LARGE: { ...PATH, message: "The body is too large for this route" },
+	TOO_MANY_ROWS: {
+		...PATH,
+		message: "max_results must be a plain whole number of at most 10000. Ask for the rest with page_token.",
+	},
+	QUERY_AMBIGUOUS: {
+		...PATH,
+		message: "A query parameter of this route occurs twice or is spelled otherwise",
+	},
+	GRAPHQL_READ_ONLY: denied("GraphQL is for reading here: one query and nothing else."),
+	GRAPHQL_QUERY: {
+		...PATH,
+		message: "GraphQL takes one query here, without fragments, directives on fields, or introspection",
+	},
+	GRAPHQL_LIMIT: {
+		...PATH,
+		message: "This GraphQL query is longer, deeper or asks for more than is allowed",
+	},
+	MODEL_FILE_CODE: denied(
+		"This MLmodel file has YAML tags that MLflow's pages would run as code. Download the model to look at it.",
+	),
 	HEAD_DOWNLOAD: {
 		status: 405,
 		errorCode: "BAD_REQUEST",

@@ -9,6 +9,7 @@ import { answerJson, linger, redirect, refuse } from "./answer.ts";
 import type { Allowed, Answerer } from "./answerer.ts";
 import { isAct, type RequestAudit } from "./audit/requests.ts";
 import type { Authority, Identity, Pages, RequestFacts, Verdict } from "./authority.ts";
+import { knownOn } from "./connections.ts";
 import type { DoorRoute } from "./door/routes.ts";
 import { DOOR_ERRORS, type DoorErrorCode, ROLE_TOO_LOW, refusal } from "./errors.ts";
 import { clearing } from "./gate/headers.ts";
@@ -17,6 +18,7 @@ import type { Target } from "./gate/target.ts";
 import type { BoundListener } from "./listeners.ts";
 import type { Log } from "./log.ts";
 import type { Kind, Metrics } from "./metrics.ts";
+import type { RateLimits } from "./rates.ts";
 import { atLeast } from "./roles.ts";
 import { match, TAILS } from "./routes/match.ts";
 import { quirk } from "./routes/quirks.ts";
@@ -31,6 +33,7 @@ export interface PipelineOptions {
 	signedRoutes: ReadonlyMap<string, SignedRoute>;
 	/** In the order in which they are asked. The last one answers whatever is left. */
 	answerers: readonly Answerer[];
+	rates: RateLimits;
 	metrics: Metrics;
 	log: Log;
 	/** False once the door is stopping: answers then close their connection. */
@@ -38,6 +41,9 @@ export interface PipelineOptions {
 }
 
 const SAFE_METHODS: ReadonlySet<string> = new Set(["GET", "HEAD", "OPTIONS"]);
+
+/** Seconds. Of a shorter `Retry-After` MLflow's client makes less patience than of none. */
+const PATIENT = 15;
 
 /** Paths that programs ask for: never answered with a page. */
 const API_PATH = /^\/(?:api|ajax-api|graphql|door|version|health)(?:\/|$)/;
@@ -93,7 +99,8 @@ class Exchange {
 export type Handle = (req: IncomingMessage, res: ServerResponse, listener: BoundListener) => void;
 
 export function openPipeline(options: PipelineOptions): Handle {
-	const { authority, pages, doorRoutes, signedRoutes, answerers, audit, metrics, log, accepting } = options;
+	const { authority, pages, doorRoutes, signedRoutes, answerers, audit, rates, metrics, log, accepting } =
+		options;
 	const exactPages = new Set(pages.paths.filter((path) => !path.endsWith("/")));
 	const pagesBelow = pages.paths.filter((path) => path.endsWith("/"));
 	const isPage = (path: string) =>
@@ -156,12 +163,17 @@ export function openPipeline(options: PipelineOptions): Handle {
 			redirect(x.req, x.res, `/login?next=${encodeURIComponent(target.forward)}`);
 			return;
 		}
-		const basic = status === 401 && !isBrowser(x.req);
-		const clear = code === "HEADER_COOKIE" ? authority.clearPlanted(facts) : [];
-		x.refuse(code, [
-			...(basic ? ["WWW-Authenticate", 'Basic realm="mlgate", charset="UTF-8"'] : []),
-			...clear.flatMap((cookie) => ["Set-Cookie", cookie]),
-		]);
+		const headers: string[] = [];
+		if (status === 401 && !isBrowser(x.req)) {
+			headers.push("WWW-Authenticate", 'Basic realm="mlgate", charset="UTF-8"');
+		}
+		if (verdict.retryAfter !== undefined) {
+			headers.push("Retry-After", String(Math.max(verdict.retryAfter, PATIENT)));
+		}
+		if (code === "HEADER_COOKIE") {
+			headers.push(...authority.clearPlanted(facts).flatMap((cookie) => ["Set-Cookie", cookie]));
+		}
+		x.refuse(code, headers);
 	}
 
 	async function serve(x: Exchange): Promise<void> {
@@ -211,6 +223,12 @@ export function openPipeline(options: PipelineOptions): Handle {
 		if (!verdict.ok) return challenge(x, target, facts, verdict);
 		const { identity } = verdict;
 		x.identity = identity;
+		knownOn(req.socket);
+		const taken = rates.take(identity);
+		if ("retryAfter" in taken) {
+			return x.refuse("TOO_MANY_REQUESTS", ["Retry-After", String(taken.retryAfter)]);
+		}
+		res.once("close", taken.done);
 		const cookies = authority.setCookies(facts, identity);
 		if (cookies.length > 0 && !res.headersSent) res.setHeader("Set-Cookie", cookies);
 		const own = reading ? doorRoutes.get(path) : undefined;
@@ -233,6 +251,10 @@ export function openPipeline(options: PipelineOptions): Handle {
 		if (route.needs === undefined) return x.refuse("ROUTE_UNKNOWN");
 		if (!atLeast(identity.role, route.needs)) return x.refuse(ROLE_TOO_LOW[route.needs]);
 		if (isAct(route.class) && audit.full) return x.refuse("AUDIT_FULL");
+		if (route.query !== undefined && identity.role !== "admin") {
+			const refused = route.query(new URLSearchParams(target.query));
+			if (refused !== undefined) return x.refuse(refused);
+		}
 		const allowed: Allowed = {
 			req,
 			res,

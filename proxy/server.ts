@@ -2,6 +2,7 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import type { Duplex } from "node:stream";
 import { rawRefusal } from "./answer.ts";
+import { Connections } from "./connections.ts";
 import type { BoundListener } from "./listeners.ts";
 import type { Handle } from "./pipeline.ts";
 
@@ -35,10 +36,15 @@ function answerRaw(socket: Duplex, code: Parameters<typeof rawRefusal>[0]): void
 }
 
 /** A server for one listener. It does not listen yet. */
-export function createDoorServer(listener: BoundListener, handle: Handle): Server {
+export function createDoorServer(
+	listener: BoundListener,
+	handle: Handle,
+	connections = new Connections(),
+): Server {
 	/** Requests are handled one after the other: a response without a socket cannot tell that its client left. */
 	const inTurn = (req: IncomingMessage, res: ServerResponse): void => {
 		const { socket } = req;
+		connections.moved(socket);
 		const waiting = busy.get(socket) ?? 0;
 		if (waiting > PIPELINED) {
 			socket.destroy();
@@ -51,6 +57,7 @@ export function createDoorServer(listener: BoundListener, handle: Handle): Serve
 	};
 	const server = createServer({ ...LIMITS, requireHostHeader: false, insecureHTTPParser: false }, inTurn);
 	server.maxHeadersCount = 0;
+	server.on("connection", (socket) => connections.opened(socket));
 	server.on("checkContinue", inTurn);
 	server.on("checkExpectation", inTurn);
 	server.on("connect", (_req, socket) => {

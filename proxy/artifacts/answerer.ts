@@ -45,6 +45,7 @@ const PART_ROUTE: Route = {
 	needs: "editor",
 	answer: undefined,
 	body: undefined,
+	query: undefined,
 };
 
 const kindOf = (route: Route): ArtifactKind | undefined =>

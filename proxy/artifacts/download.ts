@@ -4,7 +4,7 @@
  */
 import type { ServerResponse } from "node:http";
 import type { Dispatcher } from "undici";
-import { SAFE_HEADERS } from "../answer.ts";
+import { ARTIFACT, SAFE_HEADERS } from "../safety.ts";
 import { contentRange, evaluate, isConditional, rangeOf, rangeStands } from "./conditions.ts";
 import { ArtifactError, answer } from "./errors.ts";
 import type { Exchange, Shared } from "./exchange.ts";
@@ -52,15 +52,13 @@ type Outcome =
 
 /** The object's own headers and those that keep a browser from running it on our origin. */
 const describe = (key: string, { etag, lastModified }: ObjectInfo): string[] => [
-	...SAFE_HEADERS,
-	"Content-Security-Policy",
-	"sandbox",
+	...ARTIFACT.headers,
 	"Content-Type",
 	mimeType(key),
 	"Content-Disposition",
 	attachment(baseName(key)),
 	"Cache-Control",
-	"no-cache",
+	ARTIFACT.cache,
 	"Accept-Ranges",
 	"bytes",
 	"ETag",

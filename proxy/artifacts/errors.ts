@@ -1,7 +1,8 @@
 /** What artifacts are refused for or fail at, and the answers themselves. */
 import type { IncomingMessage, ServerResponse } from "node:http";
-import { linger, SAFE_HEADERS } from "../answer.ts";
+import { linger } from "../answer.ts";
 import { DOOR_ERRORS, type DoorErrorCode } from "../errors.ts";
+import { OWN_HEADERS, SAFE_HEADERS } from "../safety.ts";
 
 /** Answered with its row. */
 export class ArtifactError extends Error {
@@ -45,7 +46,11 @@ export function answer(
 	linger(req);
 }
 
-export const JSON_HEADERS = ["Cache-Control", "no-store", "Content-Type", "application/json"] as const;
+export const JSON_HEADERS = [
+	...OWN_HEADERS.slice(SAFE_HEADERS.length),
+	"Content-Type",
+	"application/json",
+] as const;
 
 export function answerError(req: IncomingMessage, res: ServerResponse, error: ArtifactError): void {
 	const { status, errorCode, message } = DOOR_ERRORS[error.code];

@@ -3,7 +3,7 @@
  * exists, and nothing edits them afterwards.
  */
 import type { IncomingHttpHeaders } from "node:http";
-import { SAFE_HEADERS } from "../answer.ts";
+import type { Safety } from "../safety.ts";
 
 /**
  * What MLflow reads. Never credentials, cookies, names of identity, encodings (MLflow compresses nothing), or
@@ -54,18 +54,31 @@ const FROM_UPSTREAM = new Set([
 
 /**
  * @param raw names and values as bytes; they go out as the same bytes
- * @returns a flat list, with the headers that every answer of the door has
+ * @param status nothing but a success is kept, whatever may be said of the success
+ * @returns a flat list
  */
-export function headersFromUpstream(raw: readonly Buffer[]): string[] {
-	const list: string[] = [...SAFE_HEADERS];
-	let cached = false;
+export function headersFromUpstream(
+	raw: readonly (Buffer | string)[],
+	status: number,
+	safety: Safety,
+): string[] {
+	const list: string[] = [...safety.headers];
+	const cache = status < 400 ? safety.cache : undefined;
+	let [cached, attached] = [cache !== undefined, safety.attachment !== true];
 	for (let i = 0; i + 1 < raw.length; i += 2) {
-		const name = (raw[i] as Buffer).toString("latin1").toLowerCase();
+		const name = (raw[i] ?? "").toString("latin1").toLowerCase();
 		if (!FROM_UPSTREAM.has(name)) continue;
-		if (name === "cache-control") cached = true;
-		list.push(name, (raw[i + 1] as Buffer).toString("latin1"));
+		if (name === "cache-control") {
+			if (cache !== undefined) continue;
+			cached = true;
+		} else if (name === "content-disposition") {
+			attached = true;
+		}
+		list.push(name, (raw[i + 1] ?? "").toString("latin1"));
 	}
+	if (cache !== undefined) list.push("Cache-Control", cache);
 	// People's data, and who may see it changes: nobody keeps it unless MLflow says so.
 	if (!cached) list.push("Cache-Control", "no-store");
+	if (!attached) list.push("Content-Disposition", "attachment");
 	return list;
 }

@@ -2,6 +2,7 @@
 import { refuse } from "../answer.ts";
 import type { Answerer } from "../answerer.ts";
 import { refusedBody } from "../routes/bodies.ts";
+import { safetyOf } from "../safety.ts";
 import type { Transfers } from "./transfers.ts";
 
 export const forwardTo =
@@ -12,8 +13,9 @@ export const forwardTo =
 			refuse(req, res, route.answer);
 			return true;
 		}
-		const rule = identity.role === "admin" ? undefined : route.body;
+		const rule = identity.role === "admin" && route.body?.sparesAdmin ? undefined : route.body;
 		const judge = rule && ((body: Buffer) => refusedBody(rule, body));
-		transfers.forward(req, res, { path: target.forward, identity, judge }, { refused, body, failed });
+		const safety = safetyOf(route, target.path);
+		transfers.forward(req, res, { path: target.forward, identity, judge, safety }, { refused, body, failed });
 		return true;
 	};

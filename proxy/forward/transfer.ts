@@ -10,6 +10,7 @@ import type { Identity } from "../authority.ts";
 import type { DoorErrorCode } from "../errors.ts";
 import { hasBody } from "../gate/framing.ts";
 import { DECIDING } from "../routes/bodies.ts";
+import type { Safety } from "../safety.ts";
 import { SMALL, UploadBody } from "./body.ts";
 import { headersFromUpstream, headersToUpstream } from "./headers.ts";
 import type { Watched } from "./transfers.ts";
@@ -22,6 +23,8 @@ export interface Order {
 	/** The canonical path and query. */
 	path: string;
 	identity: Identity;
+	/** What browsers are told about the answer. */
+	safety: Safety;
 	/** The body decides: it is taken in whole, whatever its framing, and judged. */
 	judge?: Judge | undefined;
 }
@@ -166,7 +169,10 @@ export class Transfer implements Dispatcher.DispatchHandler, Watched {
 
 	onResponseStart(controller: Dispatcher.DispatchController, status: number): void {
 		if (status < 200 || this.#over) return;
-		this.#res.writeHead(status, headersFromUpstream(controller.rawHeaders as Buffer[]));
+		this.#res.writeHead(
+			status,
+			headersFromUpstream(controller.rawHeaders as Buffer[], status, this.order.safety),
+		);
 		this.#begun = true;
 	}
 

@@ -8,6 +8,7 @@ import { NEEDED, type Role, type RouteClass } from "../roles.ts";
 import { type BodyRule, bodyRuleOf } from "./bodies.ts";
 import { answerOf, classOf } from "./classes.ts";
 import generated from "./mlflow-2.13.0.json" with { type: "json" };
+import { type QueryRule, queryRuleOf } from "./queries.ts";
 
 export interface Route {
 	method: string;
@@ -18,8 +19,10 @@ export interface Route {
 	needs: Role | undefined;
 	/** The row of `errors.ts` that stands for asking MLflow: nobody else at the door could answer. */
 	answer: DoorErrorCode | undefined;
-	/** What somebody who is no admin may not write into the body. */
+	/** What the body may not say. */
 	body: BodyRule | undefined;
+	/** What the query may not say. */
+	query: QueryRule | undefined;
 }
 
 /** A rule that ends in a path of the caller's: everything before it is the prefix. */
@@ -40,6 +43,7 @@ for (const { rule, methods } of generated.routes) {
 			needs: NEEDED[routeClass],
 			answer: answerOf(method, rule),
 			body: bodyRuleOf(method, rule),
+			query: queryRuleOf(method, rule),
 		});
 	}
 	if (prefix === undefined) FIXED.set(rule, of);

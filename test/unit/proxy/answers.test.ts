@@ -157,6 +157,8 @@ describe("roles", () => {
 			const path = route.rule.replace(/<path:\w+>/, "a/b");
 			for (const role of ROLES) {
 				it.upstream.seen.length = 0;
+				// GraphQL alone wants a body, whoever asks: see graphql.test.ts.
+				if (`${route.method} ${route.rule}` === "POST /graphql") continue;
 				const answer = await ask(path, { role, method: route.method });
 				const needed = NEEDED[route.class];
 				const may = needed !== undefined && ROLES.indexOf(role) >= ROLES.indexOf(needed);

@@ -1,7 +1,9 @@
-/** Where the body decides: `artifact_location` and a model version's `source`. */
+/** Where body or query decide: `artifact_location`, a model version's `source`, and how much a search may ask for. */
+import fc from "fast-check";
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import type { Role } from "../../../proxy/roles.ts";
 import { isTracked, messageOf } from "../../../proxy/routes/bodies.ts";
+import { isAmbiguous } from "../../../proxy/routes/json.ts";
 import { ROUTES } from "../../../proxy/routes/match.ts";
 import { exchange, type Rig, request, rig } from "./support.ts";
 
@@ -17,6 +19,7 @@ beforeEach(() => {
 const TWINS = ["/api/2.0", "/ajax-api/2.0"];
 const EXPERIMENT = "/mlflow/experiments/create";
 const VERSION = "/mlflow/model-versions/create";
+const RUNS = "/mlflow/runs/search";
 
 async function post(path: string, body: string | Buffer, role: Role = "editor", headers: string[] = []) {
 	const bytes = Buffer.from(body);
@@ -33,7 +36,6 @@ describe("an experiment's artifact_location", () => {
 		'{"name":"x","artifactLocation":"ftp://host/"}',
 		'{"name":"x","artifact\\u005flocation":"file:///etc"}',
 		'{"artifact_location":"","artifactLocation":"s3://b","name":"x"}',
-		'{"artifact_location":"","name":"x","artifact_location":"s3://b"}',
 		'{"name":"x","artifact_location":["s3://b"]}',
 		JSON.stringify('{"name":"x","artifact_location":"s3://b"}'),
 	])("%s needs an admin", async (body) => {
@@ -158,19 +160,139 @@ describe("a model version's source", () => {
 	});
 });
 
+describe("a name that occurs twice", () => {
+	test.each([
+		'{"artifact_location":"s3://b","name":"x","artifact_location":""}',
+		'{"name":"x","name":"y"}',
+		'{"name":"x","tags":[{"key":"a","key":"b"}]}',
+		'{"name":"x","n\\u0061me":"y"}',
+		JSON.stringify('{"name":"x","name":"y"}'),
+		`{"name":${"[".repeat(80)}${"]".repeat(80)}}`,
+	])("%s is refused where the body decides", async (body) => {
+		for (const path of [EXPERIMENT, VERSION, RUNS]) {
+			const answer = await post(TWINS[0] + path, body);
+			expect([answer.status, answer.code]).toEqual([400, "BODY_AMBIGUOUS"]);
+		}
+		expect(it.upstream.seen).toEqual([]);
+	});
+
+	test.each([
+		'{"name":"x","tags":[{"key":"a"},{"key":"a"}]}',
+		'{"name":"a,b:{\\"name\\"}","x":{"name":1}}',
+		'{"":[],"a":{}}',
+	])("%s has none", async (body) => {
+		expect((await post(TWINS[0] + EXPERIMENT, body)).status).toBe(200);
+	});
+});
+
+describe("runs/search", () => {
+	test.each([10_001, 50_000, "50000", 1e9, -1, 1.5, "1_0", "\uff15\uff10000", " 5", [], {}, true])(
+		"max_results %j is refused to whoever is no admin, in both spellings",
+		async (value) => {
+			for (const [twin, name] of [
+				[TWINS[0], "max_results"],
+				[TWINS[1], "maxResults"],
+			]) {
+				const answer = await post(
+					twin + RUNS,
+					JSON.stringify({ experiment_ids: ["0"], [name ?? ""]: value }),
+					"viewer",
+				);
+				expect([value, answer.status, answer.code]).toEqual([value, 400, "TOO_MANY_ROWS"]);
+				expect(JSON.parse(answer.body)).toMatchObject({ error_code: "INVALID_PARAMETER_VALUE" });
+			}
+			expect(it.upstream.seen).toEqual([]);
+		},
+	);
+
+	test("a small one beside a big one of the other spelling is refused", async () => {
+		const answer = await post(TWINS[0] + RUNS, '{"max_results":1,"maxResults":50000}', "viewer");
+		expect(answer.code).toBe("TOO_MANY_ROWS");
+	});
+
+	test.each([
+		"{}",
+		"",
+		'{"max_results":10000}',
+		'{"max_results":"1000","filter":"a = \'b\'"}',
+		'{"max_results":null}',
+	])("%s is a viewer's", async (body) => {
+		expect((await post(TWINS[0] + RUNS, body, "viewer")).status).toBe(200);
+		expect(it.upstream.seen[0]?.body.toString()).toBe(body);
+	});
+
+	test("an admin asks what MLflow allows", async () => {
+		expect((await post(TWINS[0] + RUNS, '{"max_results":50000}', "admin")).status).toBe(200);
+	});
+});
+
+describe("queries", () => {
+	test.each([
+		["/mlflow/metrics/get-history-bulk-interval?run_ids=a&metric_key=m&runIds=b&runIds=c", "QUERY_AMBIGUOUS"],
+		["/mlflow/metrics/get-history-bulk-interval?run_ids=a&metric_key=m&run%49ds=b", "QUERY_AMBIGUOUS"],
+		["/mlflow/model-versions/search?max_results=200000", "TOO_MANY_ROWS"],
+		["/mlflow/model-versions/search?max_results=1&max_results=200000", "QUERY_AMBIGUOUS"],
+		["/mlflow/model-versions/search?maxResults=200000", "QUERY_AMBIGUOUS"],
+		["/mlflow/model-versions/search?max_results%5B0%5D=200000", "QUERY_AMBIGUOUS"],
+	])("%s is refused to whoever is no admin", async (path, code) => {
+		for (const twin of TWINS) {
+			const answer = await exchange(it.port, request("GET", twin + path, { role: "editor" }));
+			expect([answer.status, answer.code]).toEqual([400, code]);
+		}
+		expect(it.upstream.seen).toEqual([]);
+		expect((await exchange(it.port, request("GET", TWINS[0] + path))).status).toBe(200);
+	});
+
+	test.each([
+		`/mlflow/metrics/get-history-bulk-interval?${Array.from({ length: 100 }, (_, i) => `run_ids=${i}`).join("&")}&metric_key=m&max_results=320`,
+		"/mlflow/metrics/get-history-bulk-interval?run_ids%5B%5D=a&metric_key=m",
+		"/mlflow/model-versions/search?filter=run_id%20IN%20%28%27a%27%29&max_results=10000",
+		"/mlflow/model-versions/search?order_by=name&order_by=version",
+	])("%s is a viewer's", async (path) => {
+		const answer = await exchange(it.port, request("GET", TWINS[1] + path, { role: "viewer" }));
+		expect(answer.status).toBe(200);
+	});
+});
+
 describe("the rules", () => {
-	test("stand at four routes: two, under both twins", () => {
+	test("stand where a body decides, under both twins", () => {
 		expect(
 			ROUTES.filter(({ body }) => body !== undefined)
 				.map(({ method, rule }) => `${method} ${rule}`)
 				.sort(),
-		).toEqual(TWINS.flatMap((twin) => [`POST ${twin}${EXPERIMENT}`, `POST ${twin}${VERSION}`]).sort());
+		).toEqual(
+			[
+				"POST /graphql",
+				...TWINS.flatMap((twin) => [EXPERIMENT, VERSION, RUNS].map((path) => `POST ${twin}${path}`)),
+			].sort(),
+		);
+		expect(
+			ROUTES.filter(({ query }) => query !== undefined)
+				.map(({ method, rule }) => `${method} ${rule}`)
+				.sort(),
+		).toEqual(
+			TWINS.flatMap((twin) =>
+				["/mlflow/metrics/get-history-bulk-interval", "/mlflow/model-versions/search"].flatMap((path) => [
+					`GET ${twin}${path}`,
+					`HEAD ${twin}${path}`,
+				]),
+			).sort(),
+		);
 	});
 
 	test("a message is an object, once or twice encoded", () => {
-		expect(messageOf(Buffer.from('{"a":1}'))).toEqual({ a: 1 });
-		expect(messageOf(Buffer.from(JSON.stringify('{"a":1}')))).toEqual({ a: 1 });
-		expect(messageOf(Buffer.from("null"))).toBeUndefined();
-		expect(messageOf(Buffer.from("1"))).toBeUndefined();
+		expect(messageOf(Buffer.from('{"a":1}'))).toEqual({ message: { a: 1 } });
+		expect(messageOf(Buffer.from(JSON.stringify('{"a":1}')))).toEqual({ message: { a: 1 } });
+		expect(messageOf(Buffer.from("null"))).toEqual({ refused: "BODY_JSON" });
+		expect(messageOf(Buffer.from("1"))).toEqual({ refused: "BODY_JSON" });
+	});
+
+	test("whatever JSON a serializer writes has each name once", () => {
+		fc.assert(fc.property(fc.json({ maxDepth: 5 }), (text) => !isAmbiguous(text)));
+		fc.assert(
+			fc.property(fc.string(), fc.json(), fc.json(), (name, one, other) =>
+				isAmbiguous(`{${JSON.stringify(name)}:${one},${JSON.stringify(name)}:${other}}`),
+			),
+		);
 	});
 });

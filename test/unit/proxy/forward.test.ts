@@ -176,7 +176,7 @@ describe("bodies", () => {
 			"content-disposition": "attachment; filename=weights.bin",
 			etag: '"x"',
 			"x-content-type-options": "nosniff",
-			"cache-control": "no-store",
+			"cache-control": "private, no-cache",
 		});
 		for (const name of ["server", "set-cookie", "location", "x-powered-by"]) {
 			expect(answer.headers).not.toHaveProperty(name);

@@ -19,12 +19,15 @@ export class MemoryAuthority implements Authority {
 	/** Verifications begun. */
 	asked = 0;
 	broken = false;
+	/** What everybody is told. */
+	refusal: Verdict | undefined;
 	facts: RequestFacts | undefined;
 
 	async authenticate(facts: RequestFacts): Promise<Verdict> {
 		this.facts = facts;
 		this.asked++;
 		await this.until;
+		if (this.refusal) return this.refusal;
 		if (this.broken) throw new Error("the store is on fire");
 		if (this.delay > 0) await new Promise((resolve) => setTimeout(resolve, this.delay));
 		const { authorization, cookie } = facts.headers;
@@ -184,7 +187,7 @@ export interface Rig {
 }
 
 export async function rig(
-	options: Partial<Pick<DoorOptions, "transfers" | "artifacts">> & { drainSeconds?: number } = {},
+	options: Partial<Pick<DoorOptions, "transfers" | "artifacts" | "rates">> & { drainSeconds?: number } = {},
 ): Promise<Rig> {
 	const upstream = new Upstream();
 	const upstreamPort = await upstream.listen();
@@ -209,6 +212,7 @@ export async function rig(
 		log,
 		...(options.transfers === undefined ? {} : { transfers: options.transfers }),
 		...(options.artifacts === undefined ? {} : { artifacts: options.artifacts }),
+		...(options.rates === undefined ? {} : { rates: options.rates }),
 	});
 	const port = door.listeners[0]?.port ?? 0;
 	return {
