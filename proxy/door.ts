@@ -12,6 +12,7 @@ import { type BoundListener, ownAddress, resolveListeners } from "./listeners.ts
 import type { Log } from "./log.ts";
 import { Metrics } from "./metrics.ts";
 import { openPipeline } from "./pipeline.ts";
+import { type ReadsOptions, readsAnswerer } from "./reads/index.ts";
 import { createDoorServer } from "./server.ts";
 import type { DoorSettings } from "./settings.ts";
 
@@ -24,6 +25,8 @@ export interface DoorOptions {
 	artifacts?: Pick<ArtifactsOptions, "store" | "journal" | "limits" | "pace">;
 	/** Milliseconds; for tests. */
 	transfers?: Pick<TransferOptions, "sweep" | "clientIdle">;
+	/** For tests. */
+	reads?: Pick<ReadsOptions, "memory" | "unseen">;
 }
 
 export interface Door {
@@ -60,6 +63,7 @@ export async function openDoor({
 	log,
 	artifacts: place,
 	transfers: pace,
+	reads,
 }: DoorOptions): Promise<Door> {
 	let accepting = true;
 	const bound = await resolveListeners(settings.listeners);
@@ -80,7 +84,11 @@ export async function openDoor({
 		pages,
 		doorRoutes: doorRoutes({ authority, probe: checks, accepting: () => accepting }),
 		signedRoutes: new Map(artifacts ? [partRoute(artifacts, authority)] : []),
-		answerers: [...(artifacts ? [artifactsAnswerer(artifacts, transfers)] : []), forwardTo(transfers)],
+		answerers: [
+			...(artifacts ? [artifactsAnswerer(artifacts, transfers)] : []),
+			readsAnswerer({ upstream, transfers, ...reads }),
+			forwardTo(transfers),
+		],
 		metrics,
 		log,
 		accepting: () => accepting,

@@ -161,7 +161,7 @@ export interface Rig {
 }
 
 export async function rig(
-	options: Partial<Pick<DoorOptions, "transfers" | "artifacts">> & { drainSeconds?: number } = {},
+	options: Partial<Pick<DoorOptions, "transfers" | "artifacts" | "reads">> & { drainSeconds?: number } = {},
 ): Promise<Rig> {
 	const upstream = new Upstream();
 	const upstreamPort = await upstream.listen();
@@ -183,6 +183,7 @@ export async function rig(
 		pages,
 		log,
 		...(options.transfers === undefined ? {} : { transfers: options.transfers }),
+		...(options.reads === undefined ? {} : { reads: options.reads }),
 		...(options.artifacts === undefined ? {} : { artifacts: options.artifacts }),
 	});
 	const port = door.listeners[0]?.port ?? 0;
