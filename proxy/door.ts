@@ -15,9 +15,11 @@ import { openPipeline } from "./pipeline.ts";
 import { type ReadsOptions, readsAnswerer } from "./reads/index.ts";
 import { createDoorServer } from "./server.ts";
 import type { DoorSettings } from "./settings.ts";
+import { uiAnswerer } from "./ui/index.ts";
 
 export interface DoorOptions {
-	settings: Pick<DoorSettings, "listeners" | "mlflow" | "metrics" | "drainSeconds">;
+	settings: Pick<DoorSettings, "listeners" | "mlflow" | "metrics" | "drainSeconds"> &
+		Partial<Pick<DoorSettings, "uiFolder">>;
 	authority: Authority;
 	pages: Pages;
 	log: Log;
@@ -86,6 +88,7 @@ export async function openDoor({
 		signedRoutes: new Map(artifacts ? [partRoute(artifacts, authority)] : []),
 		answerers: [
 			...(artifacts ? [artifactsAnswerer(artifacts, transfers)] : []),
+			...(settings.uiFolder === undefined ? [] : [uiAnswerer(settings.uiFolder, transfers)]),
 			readsAnswerer({ upstream, transfers, ...reads }),
 			forwardTo(transfers),
 		],

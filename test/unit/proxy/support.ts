@@ -161,7 +161,10 @@ export interface Rig {
 }
 
 export async function rig(
-	options: Partial<Pick<DoorOptions, "transfers" | "artifacts" | "reads">> & { drainSeconds?: number } = {},
+	options: Partial<Pick<DoorOptions, "transfers" | "artifacts" | "reads">> & {
+		drainSeconds?: number;
+		uiFolder?: string;
+	} = {},
 ): Promise<Rig> {
 	const upstream = new Upstream();
 	const upstreamPort = await upstream.listen();
@@ -177,6 +180,7 @@ export async function rig(
 			],
 			mlflow: { url: `http://127.0.0.1:${upstreamPort}` },
 			metrics: undefined,
+			...(options.uiFolder === undefined ? {} : { uiFolder: options.uiFolder }),
 			drainSeconds: options.drainSeconds ?? 5,
 		},
 		authority,
