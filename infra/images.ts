@@ -46,6 +46,8 @@ export interface Recipe {
 	 * package-lock.json among its extras, at the root of the context: they pin both.
 	 */
 	node?: boolean;
+	/** Images of ours that a stage takes files from: each is the build argument `<IMAGE>_IMAGE`. */
+	takesFrom?: readonly Image[];
 }
 
 const MINIO_MODULE = "infra/images/minio";
@@ -76,6 +78,7 @@ export const RECIPES: Record<Image, Recipe> = {
 			{ from: "package-lock.json", to: "package-lock.json" },
 		],
 		node: true,
+		takesFrom: ["mlflow"],
 	},
 	api: { folder: "infra/images/api", extras: [] },
 	keeper: { folder: "infra/images/keeper", extras: [] },
@@ -109,7 +112,8 @@ export function imageInputs(image: Image, root: string = ROOT): ContextFile[] {
 /** `mlgate-<image>:<12 hex>`: the same name means the same content, whoever asks. */
 export function imageRef(image: Image, root: string = ROOT): string {
 	const hash = createHash("sha256");
-	hash.update(JSON.stringify([RECIPES[image], BASE]));
+	const sources = (RECIPES[image].takesFrom ?? []).map((source) => imageRef(source, root));
+	hash.update(JSON.stringify([RECIPES[image], BASE, ...sources]));
 	for (const { from, to, mode } of imageInputs(image, root)) {
 		const content = readFileSync(from);
 		// Lengths keep the borders: no two different sets of files give the same stream of bytes.

@@ -15,11 +15,14 @@ import type { Log } from "./log.ts";
 import { Metrics } from "./metrics.ts";
 import { openPipeline } from "./pipeline.ts";
 import { RateLimits, type Rates } from "./rates.ts";
+import { type ReadsOptions, readsAnswerer } from "./reads/index.ts";
 import { createDoorServer } from "./server.ts";
 import type { DoorSettings } from "./settings.ts";
+import { uiAnswerer } from "./ui/index.ts";
 
 export interface DoorOptions {
-	settings: Pick<DoorSettings, "listeners" | "mlflow" | "metrics" | "drainSeconds">;
+	settings: Pick<DoorSettings, "listeners" | "mlflow" | "metrics" | "drainSeconds"> &
+		Partial<Pick<DoorSettings, "uiFolder">>;
 	authority: Authority;
 	pages: Pages;
 	audit: RequestAudit;
@@ -30,6 +33,8 @@ export interface DoorOptions {
 	transfers?: Pick<TransferOptions, "sweep" | "clientIdle">;
 	/** What one credential may ask; for tests. */
 	rates?: Rates;
+	/** For tests. */
+	reads?: Pick<ReadsOptions, "memory" | "unseen">;
 }
 
 export interface Door {
@@ -68,6 +73,7 @@ export async function openDoor({
 	artifacts: place,
 	transfers: pace,
 	rates,
+	reads,
 }: DoorOptions): Promise<Door> {
 	let accepting = true;
 	const bound = await resolveListeners(settings.listeners);
@@ -91,6 +97,8 @@ export async function openDoor({
 		answerers: [
 			modelFiles(upstream),
 			...(artifacts ? [artifactsAnswerer(artifacts, transfers)] : []),
+			...(settings.uiFolder === undefined ? [] : [uiAnswerer(settings.uiFolder, transfers)]),
+			readsAnswerer({ upstream, transfers, ...reads }),
 			forwardTo(transfers),
 		],
 		audit,

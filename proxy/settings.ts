@@ -74,6 +74,7 @@ const environment = z.object({
 	DOOR_API_URL: origin.optional(),
 	DOOR_SERVICE_FOLDER: file.optional(),
 	DOOR_METRICS_BIND: address.optional(),
+	DOOR_UI_FOLDER: file.optional(),
 	DOOR_SESSION_IDLE_HOURS: count(1, 24 * 30).default(12),
 	DOOR_SESSION_MAX_DAYS: count(1, 365).default(7),
 	DOOR_LOG_LEVEL: z.enum(["debug", "info", "warn", "error"]).default("info"),
@@ -103,6 +104,8 @@ export interface DoorSettings {
 	readonly controlSocket: string;
 	/** No metrics are served without it. */
 	readonly metrics: { readonly host: string; readonly port: number } | undefined;
+	/** MLflow's static files, compressed. Without it MLflow answers them. */
+	readonly uiFolder: string | undefined;
 	readonly session: { readonly idleHours: number; readonly maxDays: number };
 	readonly logLevel: "debug" | "info" | "warn" | "error";
 	/** How long a stop waits for what is running, in seconds. Keep it below the container's stop grace. */
@@ -164,6 +167,7 @@ export function readSettings(env: Readonly<Record<string, string | undefined>>):
 		keyFile: all.DOOR_KEY_FILE,
 		controlSocket: all.DOOR_CONTROL_SOCKET,
 		metrics: all.DOOR_METRICS_BIND,
+		uiFolder: all.DOOR_UI_FOLDER,
 		session: { idleHours: all.DOOR_SESSION_IDLE_HOURS, maxDays: all.DOOR_SESSION_MAX_DAYS },
 		logLevel: all.DOOR_LOG_LEVEL,
 		drainSeconds: all.DOOR_DRAIN_SECONDS,

@@ -52,8 +52,7 @@ export async function ensureImages(
 	images: readonly Image[],
 	consent: Consent = { yes: false, interactive: false },
 ): Promise<void> {
-	const present = await Promise.all(images.map((image) => imageExists(imageRef(image))));
-	const missing = images.filter((_, i) => !present[i]);
+	const missing = await missingOf(images);
 	if (missing.length === 0) return;
 	await ensureRoom(report, missing.length);
 	const base = await ensureBaseImage(report, consent);
@@ -62,11 +61,19 @@ export async function ensureImages(
 	await report.step(title, async (step) => {
 		const build: Build = { report, step, base, builder, consent, abort: new AbortController() };
 		const queue = [...missing];
+		const built = new Map(missing.map((image) => [image, Promise.withResolvers<void>()]));
 		const worker = async () => {
 			for (let image = queue.shift(); image && !build.abort.signal.aborted; image = queue.shift()) {
+				// What an image takes files from stands before it in the queue, so somebody is at it.
+				await Promise.race([Promise.all(sourcesOf(image).map((one) => built.get(one)?.promise)), aborted]);
+				if (build.abort.signal.aborted) return;
 				await buildImage(build, image);
+				built.get(image)?.resolve();
 			}
 		};
+		const aborted = new Promise<void>((resolve) => {
+			build.abort.signal.addEventListener("abort", () => resolve(), { once: true });
+		});
 		const workers = Array.from({ length: AT_ONCE }, () =>
 			worker().catch((error: unknown) => {
 				// The first failure ends the others; what they say then is no news.
@@ -76,6 +83,21 @@ export async function ensureImages(
 		await Promise.all(workers);
 		build.abort.signal.throwIfAborted();
 	});
+}
+
+const sourcesOf = (image: Image): readonly Image[] => RECIPES[image].takesFrom ?? [];
+
+/** Those of `images` that do not exist, and before each what it takes files from. */
+async function missingOf(images: readonly Image[]): Promise<Image[]> {
+	const missing: Image[] = [];
+	for (const image of images) {
+		if (missing.includes(image) || (await imageExists(imageRef(image)))) continue;
+		for (const source of await missingOf(sourcesOf(image))) {
+			if (!missing.includes(source)) missing.push(source);
+		}
+		missing.push(image);
+	}
+	return missing;
 }
 
 interface Build {
@@ -110,6 +132,9 @@ async function buildImage(
 		await stage(report, part, image, context, consent);
 		if (abort.signal.aborted) return;
 		const args = ["--tag", ref, "--build-arg", `BASE=${base}`];
+		for (const source of sourcesOf(image)) {
+			args.push("--build-arg", `${source.toUpperCase()}_IMAGE=${imageRef(source)}`);
+		}
 		for (const name of PASSED_ON) if (process.env[name]) args.push("--build-arg", name);
 		const { code, stdout, stderr } = await exec(["docker", "build", ...builder.args, ...args, context], {
 			env: { ...process.env, ...builder.env },

@@ -83,15 +83,8 @@ class Running implements Watched {
 }
 
 export function artifactsAnswerer(artifacts: Artifacts, transfers: Pick<Transfers, "watch">): Answerer {
-	return async (allowed) => {
-		const { req, res, target, route, facts, identity, refused } = allowed;
-		if (route.class !== "read" && REGISTRY.test(route.rule)) {
-			// What is looked up while it changes is looked up again.
-			artifacts.forgetVersions();
-			res.once("close", () => artifacts.forgetVersions());
-		}
-		const kind = kindOf(route);
-		if (kind === undefined) return false;
+	async function serve(kind: ArtifactKind, allowed: Allowed): Promise<boolean> {
+		const { req, res, target, facts, identity, refused } = allowed;
 		const running = new Running(allowed);
 		const unwatch = transfers.watch(res, running);
 		const outcome = await artifacts.handle(req, res, {
@@ -106,6 +99,17 @@ export function artifactsAnswerer(artifacts: Artifacts, transfers: Pick<Transfer
 		if (outcome === "handled" || running.signal.aborted) return true;
 		unwatch();
 		return false;
+	}
+
+	return (allowed) => {
+		const { res, route } = allowed;
+		if (route.class !== "read" && REGISTRY.test(route.rule)) {
+			// What is looked up while it changes is looked up again.
+			artifacts.forgetVersions();
+			res.once("close", () => artifacts.forgetVersions());
+		}
+		const kind = kindOf(route);
+		return kind !== undefined && serve(kind, allowed);
 	};
 }
 

@@ -1,5 +1,6 @@
 /** Where the artifacts of runs and model versions lie. MLflow is asked once for each. */
 import type { Pool } from "undici";
+import { joinPath } from "./names.ts";
 
 /** Asks MLflow for JSON: a GET of this path and query, and the answer's status and parsed body. */
 export type AskMlflow = (pathAndQuery: string) => Promise<{ status: number; body: unknown }>;
@@ -60,9 +61,13 @@ export function rootOf(uri: string, bucket: string): string | undefined {
 			break;
 	}
 	root = root?.replace(/^\/+/, "").replace(/\/$/, "");
-	if (root === undefined || root === "") return root;
-	return root.split("/").some((name) => /^\.{0,2}$/.test(name)) ? undefined : root;
+	return root === undefined || root === "" || isPlain(root) ? root : undefined;
 }
+
+const isPlain = (path: string): boolean => !path.split("/").some((name) => /^\.{0,2}$/.test(name));
+
+/** A version whose source was given as a folder of a run. */
+const OF_RUN = /^runs:\/([^/?#]+)\/([^?#]+?)\/?$/;
 
 /** Keeps the last ones that were asked for. */
 class Recent<T> {
@@ -132,9 +137,17 @@ export class Roots {
 		const found = await this.#find(
 			`/api/2.0/mlflow/model-versions/get-download-uri?name=${encodeURIComponent(name)}&version=${encodeURIComponent(version)}`,
 			(body) => (body as { artifact_uri?: unknown }).artifact_uri,
-		);
+		).then((version) => version && this.#ofRun(version));
 		if (found !== undefined && before === this.#registry) this.#versions.set(key, found);
 		return found;
+	}
+
+	/** MLflow answers 500 for the files of such a version; its client looks the run up, and so do we. */
+	async #ofRun(version: Root): Promise<Root | undefined> {
+		const [, id, path = ""] = OF_RUN.exec(version.uri) ?? [];
+		if (id === undefined || !isPlain(path)) return version;
+		const root = (await this.run(id))?.root;
+		return root === undefined ? version : { uri: version.uri, root: joinPath(root, path) };
 	}
 
 	/** The registry has changed, or may have. */

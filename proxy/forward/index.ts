@@ -1,21 +1,27 @@
 /** Answers from MLflow: everything that nobody else at the door has taken. */
 import { refuse } from "../answer.ts";
-import type { Answerer } from "../answerer.ts";
+import type { Allowed, Answerer } from "../answerer.ts";
 import { refusedBody } from "../routes/bodies.ts";
 import { safetyOf } from "../safety.ts";
+import type { Order } from "./transfer.ts";
 import type { Transfers } from "./transfers.ts";
+
+/** What is to be sent to MLflow for a request, by whichever way. */
+export function orderOf({ identity, route, target }: Allowed): Order {
+	const rule = identity.role === "admin" && route.body?.sparesAdmin ? undefined : route.body;
+	const judge = rule && ((body: Buffer) => refusedBody(rule, body));
+	return { path: target.forward, identity, judge, safety: safetyOf(route, target.path) };
+}
 
 export const forwardTo =
 	(transfers: Transfers): Answerer =>
-	({ req, res, target, identity, route, refused, body, failed }) => {
-		if (route.answer !== undefined) {
-			refused(route.answer);
-			refuse(req, res, route.answer);
+	(allowed) => {
+		const { req, res, route, refused } = allowed;
+		if (route.answer === undefined) {
+			transfers.forward(req, res, orderOf(allowed), allowed);
 			return true;
 		}
-		const rule = identity.role === "admin" && route.body?.sparesAdmin ? undefined : route.body;
-		const judge = rule && ((body: Buffer) => refusedBody(rule, body));
-		const safety = safetyOf(route, target.path);
-		transfers.forward(req, res, { path: target.forward, identity, judge, safety }, { refused, body, failed });
+		refused(route.answer);
+		refuse(req, res, route.answer);
 		return true;
 	};

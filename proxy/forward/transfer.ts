@@ -27,6 +27,8 @@ export interface Order {
 	safety: Safety;
 	/** The body decides: it is taken in whole, whatever its framing, and judged. */
 	judge?: Judge | undefined;
+	/** The request's whole body, where somebody has taken it in already; null: it has none. */
+	body?: Buffer | null;
 }
 
 /** What a transfer tells about itself. */
@@ -43,10 +45,10 @@ const GONE = new Error("the client has left");
 const ENDED = new Error("the door has ended this request");
 
 /** The connection broke before anything came back. */
-const LOST = new Set(["UND_ERR_SOCKET", "ECONNRESET", "EPIPE"]);
-const SLOW = new Set(["UND_ERR_HEADERS_TIMEOUT", "UND_ERR_BODY_TIMEOUT", "UND_ERR_CONNECT_TIMEOUT"]);
+export const LOST = new Set(["UND_ERR_SOCKET", "ECONNRESET", "EPIPE"]);
+export const SLOW = new Set(["UND_ERR_HEADERS_TIMEOUT", "UND_ERR_BODY_TIMEOUT", "UND_ERR_CONNECT_TIMEOUT"]);
 
-const codeOf = (error: Error): string => ("code" in error ? String(error.code) : "");
+export const codeOf = (error: Error): string => ("code" in error ? String(error.code) : "");
 
 export class Transfer implements Dispatcher.DispatchHandler, Watched {
 	readonly order: Order;
@@ -84,7 +86,11 @@ export class Transfer implements Dispatcher.DispatchHandler, Watched {
 
 	start(): void {
 		const { headers } = this.#req;
-		const { judge } = this.order;
+		const { judge, body: taken } = this.order;
+		if (taken !== undefined) {
+			this.#dispatch(taken);
+			return;
+		}
 		if (!hasBody(this.#req)) {
 			const refused = judge?.(Buffer.alloc(0));
 			if (refused !== undefined) this.end(refused);

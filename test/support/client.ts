@@ -5,8 +5,9 @@ import { type Ended, run } from "./mlgate.ts";
  * Runs a Python script with the stock MLflow client on the host's network, as a user's notebook would.
  * The client is the one in the stack's own image, untouched. Its environment is given by file descriptor,
  * not by argument.
+ * @param network another one of Docker's
  */
-export function python(script: string, env: Record<string, string> = {}): Promise<Ended> {
+export function python(script: string, env: Record<string, string> = {}, network = "host"): Promise<Ended> {
 	const names = Object.keys(env).flatMap((name) => ["--env", name]);
 	return run(
 		"docker",
@@ -15,7 +16,7 @@ export function python(script: string, env: Record<string, string> = {}): Promis
 			"--rm",
 			"-i",
 			"--network",
-			"host",
+			network,
 			"--user",
 			"10003",
 			...names,

@@ -54,7 +54,11 @@ describe("the name of an image", () => {
 		["a file of the recipe", "infra/images/postgres/postgresql.conf", ["postgres"]],
 		["a source of the store program", "infra/images/minio/store/main.go", ["minio"]],
 		["the lock of the Go modules", "infra/images/minio/go.sum", ["minio"]],
-		["the lock of the wheels", "infra/images/mlflow/requirements.txt", ["mlflow"]],
+		[
+			"the lock of the wheels, as do those that take files from it",
+			"infra/images/mlflow/requirements.txt",
+			["mlflow", "door"],
+		],
 		["a source of the door", "proxy/main.ts", ["door"]],
 		["the contract", "infra/contract.ts", ["door"]],
 		["the lock of the packages", "package-lock.json", ["door"]],
@@ -165,8 +169,11 @@ describe("every Dockerfile", () => {
 
 	test.each(Object.entries(UID))("of %s stands on the base and runs as uid %d", (image, uid) => {
 		const lines = instructions(dockerfile(image as Image));
-		for (const from of lines.filter((line) => /^FROM\b/i.test(line)))
-			expect(from).toMatch(/^FROM \$\{BASE\}/);
+		const sources = (RECIPES[image as Image].takesFrom ?? []).map((one) => one.toUpperCase());
+		const stages = lines.filter((line) => /^FROM\b/i.test(line));
+		for (const from of stages)
+			expect(from).toMatch(new RegExp(`^FROM \\$\\{(BASE|(${sources.join("|")})_IMAGE)\\}`));
+		expect(stages.at(-1)).toMatch(/^FROM \$\{BASE\}$/);
 		expect(lines.filter((line) => /^USER\b/i.test(line))).toEqual([`USER ${uid}:${uid}`]);
 	});
 

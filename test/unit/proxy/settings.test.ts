@@ -18,6 +18,7 @@ const GOOD = {
 	DOOR_KEY_FILE: "/var/lib/door/wrapping-key",
 	DOOR_CONTROL_SOCKET: "/run/mlgate/control.sock",
 	DOOR_METRICS_BIND: "door-data:9464",
+	DOOR_UI_FOLDER: "/app/ui",
 };
 
 const problems = (env: Record<string, string | undefined>): string => {
@@ -55,6 +56,7 @@ describe("the door's settings", () => {
 			keyFile: "/var/lib/door/wrapping-key",
 			controlSocket: "/run/mlgate/control.sock",
 			metrics: { host: "door-data", port: 9464 },
+			uiFolder: "/app/ui",
 			session: { idleHours: 12, maxDays: 7 },
 			logLevel: "info",
 			drainSeconds: 25,

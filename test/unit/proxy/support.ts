@@ -187,7 +187,10 @@ export interface Rig {
 }
 
 export async function rig(
-	options: Partial<Pick<DoorOptions, "transfers" | "artifacts" | "rates">> & { drainSeconds?: number } = {},
+	options: Partial<Pick<DoorOptions, "transfers" | "artifacts" | "rates" | "reads">> & {
+		drainSeconds?: number;
+		uiFolder?: string;
+	} = {},
 ): Promise<Rig> {
 	const upstream = new Upstream();
 	const upstreamPort = await upstream.listen();
@@ -204,6 +207,7 @@ export async function rig(
 			],
 			mlflow: { url: `http://127.0.0.1:${upstreamPort}` },
 			metrics: undefined,
+			...(options.uiFolder === undefined ? {} : { uiFolder: options.uiFolder }),
 			drainSeconds: options.drainSeconds ?? 5,
 		},
 		authority,
@@ -211,6 +215,7 @@ export async function rig(
 		audit,
 		log,
 		...(options.transfers === undefined ? {} : { transfers: options.transfers }),
+		...(options.reads === undefined ? {} : { reads: options.reads }),
 		...(options.artifacts === undefined ? {} : { artifacts: options.artifacts }),
 		...(options.rates === undefined ? {} : { rates: options.rates }),
 	});

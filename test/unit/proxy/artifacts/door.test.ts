@@ -178,6 +178,23 @@ describe("what MLflow knows better", () => {
 		expect(it.upstream.seen.map(({ method }) => method)).toEqual(["GET"]);
 	});
 
+	test.each([
+		["runs:/r9/model", 200],
+		["runs:/r9/model/", 200],
+		["runs:/none/model", 404],
+		["runs:/r9/../r8/model", 404],
+		["runs:/r9/model?x=y", 404],
+	])("a version that was made from %s is looked for there", async (source, status) => {
+		const name = encodeURIComponent(source);
+		const where = `/api/2.0/mlflow/model-versions/get-download-uri?name=${name}&version=1`;
+		mlflow.set(where, { artifact_uri: source });
+		mlflow.set(`${RUN}r9`, runAt("mlflow-artifacts:/7/r9/artifacts"));
+		await minio.put("7/r9/artifacts/model/f", "of a run");
+		const got = await ask("GET", `/model-versions/get-artifact?path=f&name=${name}&version=1`);
+		expect(got.status).toBe(status);
+		if (status === 200) expect(got.body.toString()).toBe("of a run");
+	});
+
 	test("a change of the registry makes the door look a version up anew", async () => {
 		const where = "/api/2.0/mlflow/model-versions/get-download-uri?name=m&version=1";
 		mlflow.set(where, { artifact_uri: "mlflow-artifacts:/7/old" });

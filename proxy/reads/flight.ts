@@ -1,0 +1,237 @@
+/**
+ * One computation of MLflow's, and the readers who wait for its answer. The answer is taken in whole, so that no
+ * reader waits for another one's line; one that is too large for that goes to a single reader as it comes.
+ */
+import type { ServerResponse } from "node:http";
+import type { Writable } from "node:stream";
+import type { Dispatcher } from "undici";
+import { type Coding, codingFor, compress, compressor } from "../encoding.ts";
+import type { DoorErrorCode } from "../errors.ts";
+import { headersFromUpstream, headersToUpstream } from "../forward/headers.ts";
+import { orderOf } from "../forward/index.ts";
+import { codeOf, LOST, SLOW } from "../forward/transfer.ts";
+import type { Transfers } from "../forward/transfers.ts";
+import type { Safety } from "../safety.ts";
+import type { Budget } from "./budget.ts";
+import type { Reader } from "./reader.ts";
+
+/** The largest answer that is kept whole, in bytes. The first page of 100 runs is 0.8 MB. */
+const LARGEST = 4 * 1024 * 1024;
+
+const LEFT = new Error("nobody waits for this answer any more");
+
+/** An answer that can be given to any number of readers. */
+export interface Answer {
+	status: number;
+	/** Without length and coding. */
+	headers: readonly string[];
+	body: Buffer;
+	/** Made once for all who take it. */
+	in(coding: Coding): Promise<Buffer>;
+}
+
+function answerOf(status: number, headers: readonly string[], body: Buffer): Answer {
+	const made = new Map<Coding, Promise<Buffer>>();
+	return {
+		status,
+		headers,
+		body,
+		in(coding) {
+			let bytes = made.get(coding);
+			if (bytes === undefined) {
+				bytes = compress(coding, body);
+				made.set(coding, bytes);
+			}
+			return bytes;
+		},
+	};
+}
+
+export interface FlightOptions {
+	upstream: Dispatcher;
+	transfers: Transfers;
+	budget: Budget;
+	/** The stretch without writes in which it began; undefined: nobody may join. */
+	quiet: number | undefined;
+	body: Buffer | null;
+	safety: Safety;
+}
+
+export class Flight implements Dispatcher.DispatchHandler {
+	readonly quiet: number | undefined;
+	readonly #options: FlightOptions;
+	readonly #readers = new Set<Reader>();
+	#ended: () => void = () => {};
+	#request: Pick<Dispatcher.DispatchOptions, "path" | "method" | "headers"> | undefined;
+	#failed: (error: Error) => void = () => {};
+	#controller: Dispatcher.DispatchController | undefined;
+	#tries = 0;
+	#over = false;
+	#status = 0;
+	#headers: string[] = [];
+	#chunks: Buffer[] = [];
+	#size = 0;
+	/** What is given back once nobody reads it any more. */
+	#held = 0;
+	/** The one reader of an answer that is too large to be kept, and where its bytes go. */
+	#single: { reader: Reader; into: Writable } | undefined;
+
+	constructor(options: FlightOptions) {
+		this.quiet = options.quiet;
+		this.#options = options;
+	}
+
+	/** @param then called once nobody can join any more */
+	ended(then: () => void): void {
+		this.#ended = then;
+	}
+
+	add(reader: Reader): void {
+		this.#readers.add(reader);
+	}
+
+	/** @param reader whose headers MLflow gets to see */
+	start({ allowed: { req, target, failed } }: Reader): void {
+		this.#failed = failed;
+		this.#request = {
+			path: target.forward,
+			method: req.method as Dispatcher.HttpMethod,
+			headers: headersToUpstream(req.headers),
+		};
+		this.#dispatch(this.#request);
+	}
+
+	#dispatch(request: Pick<Dispatcher.DispatchOptions, "path" | "method" | "headers">): void {
+		this.#tries++;
+		this.#options.upstream.dispatch({ ...request, body: this.#options.body }, this);
+	}
+
+	leave(reader: Reader): void {
+		if (!this.#readers.delete(reader) || this.#readers.size > 0) return;
+		if (!this.#over) {
+			this.#close();
+			this.#controller?.abort(LEFT);
+		}
+		this.#single?.into.destroy();
+		this.#release();
+	}
+
+	#close(): void {
+		this.#over = true;
+		this.#ended();
+	}
+
+	#release(): void {
+		this.#options.budget.give(this.#held);
+		this.#held = 0;
+	}
+
+	onRequestStart(controller: Dispatcher.DispatchController): void {
+		if (this.#over) controller.abort(LEFT);
+		else this.#controller = controller;
+	}
+
+	onResponseStart(controller: Dispatcher.DispatchController, status: number): void {
+		if (status < 200 || this.#over) return;
+		this.#status = status;
+		this.#headers = headersFromUpstream(controller.rawHeaders as Buffer[], status, this.#options.safety);
+	}
+
+	onResponseData(controller: Dispatcher.DispatchController, chunk: Buffer): void {
+		if (this.#over) return;
+		if (this.#single === undefined) {
+			this.#size += chunk.length;
+			if (this.#size <= LARGEST && this.#options.budget.take(chunk.length)) {
+				this.#held += chunk.length;
+				this.#chunks.push(chunk);
+				return;
+			}
+			this.#single = this.#leaveToOne();
+			for (const kept of this.#chunks.splice(0)) this.#single.into.write(kept);
+		}
+		const { reader, into } = this.#single;
+		if (into.write(chunk)) return;
+		controller.pause();
+		reader.waitingSince = performance.now();
+		into.once("drain", () => {
+			reader.waitingSince = undefined;
+			controller.resume();
+		});
+	}
+
+	/** The first reader gets it as it comes, the others ask for themselves. */
+	#leaveToOne(): { reader: Reader; into: Writable } {
+		this.#ended();
+		const [reader, ...others] = [...this.#readers] as [Reader, ...Reader[]];
+		for (const other of others) {
+			this.#readers.delete(other);
+			const allowed = other.release();
+			// Its body was judged when it came.
+			const order = { ...orderOf(allowed), judge: undefined, body: this.#options.body };
+			this.#options.transfers.forward(allowed.req, allowed.res, order, allowed);
+		}
+		const { req, res } = reader.allowed;
+		const coding = codingFor(req.headers["accept-encoding"]);
+		const headers = plain(this.#headers, coding === undefined);
+		if (coding === undefined) {
+			res.writeHead(this.#status, headers);
+			return { reader, into: res };
+		}
+		res.writeHead(this.#status, [...headers, "Content-Encoding", coding, "Vary", "Accept-Encoding"]);
+		return { reader, into: into(res, coding) };
+	}
+
+	onResponseEnd(): void {
+		if (this.#over) return;
+		this.#close();
+		if (this.#single !== undefined) {
+			this.#single.into.end();
+			return;
+		}
+		const headers = [...plain(this.#headers, false), "Vary", "Accept-Encoding"];
+		const [first] = this.#chunks;
+		const body = this.#chunks.length === 1 && first !== undefined ? first : Buffer.concat(this.#chunks);
+		const answer = answerOf(this.#status, headers, body);
+		for (const reader of this.#readers) {
+			reader.answer(answer).catch((error: Error) => {
+				this.#failed(error);
+				reader.end("INTERNAL");
+			});
+		}
+	}
+
+	onResponseError(_: unknown, error: Error): void {
+		if (this.#over) return;
+		if (this.#single === undefined && this.#tries === 1 && LOST.has(codeOf(error))) {
+			// Most likely a kept connection that MLflow closed just now. Reading twice harms nobody.
+			this.#controller = undefined;
+			this.#chunks = [];
+			this.#size = 0;
+			this.#release();
+			this.#dispatch(this.#request as Dispatcher.DispatchOptions);
+			return;
+		}
+		this.#close();
+		this.#failed(error);
+		const code: DoorErrorCode = SLOW.has(codeOf(error)) ? "UPSTREAM_TIMEOUT" : "UPSTREAM_UNAVAILABLE";
+		for (const reader of this.#readers) reader.end(code);
+	}
+}
+
+/** @param length whether the length that MLflow said still holds */
+function plain(headers: readonly string[], length: boolean): string[] {
+	const kept: string[] = [];
+	for (let i = 0; i + 1 < headers.length; i += 2) {
+		const name = (headers[i] as string).toLowerCase();
+		if (name === "vary" || (name === "content-length" && !length)) continue;
+		kept.push(headers[i] as string, headers[i + 1] as string);
+	}
+	return kept;
+}
+
+function into(res: ServerResponse, coding: Coding): Writable {
+	const encoder = compressor(coding);
+	encoder.on("error", () => res.destroy());
+	encoder.pipe(res);
+	return encoder;
+}

@@ -1,0 +1,122 @@
+/** One client that reads: its question until it is whole, and the answer that it gets, whoever computed it. */
+import { refuse } from "../answer.ts";
+import type { Allowed } from "../answerer.ts";
+import type { Identity } from "../authority.ts";
+import { codingFor, WORTH_COMPRESSING } from "../encoding.ts";
+import type { DoorErrorCode } from "../errors.ts";
+import type { Transfers, Watched } from "../forward/transfers.ts";
+import { hasBody } from "../gate/framing.ts";
+import type { Answer, Flight } from "./flight.ts";
+
+/** So much goes out at once; what a client has taken of it shows that it moves. In bytes. */
+const SLICE = 256 * 1024;
+
+export class Reader implements Watched {
+	readonly allowed: Allowed;
+	readonly #asked: (body: Buffer | null) => void;
+	#flight: Flight | undefined;
+	#over = false;
+	#unwatch: () => void = () => {};
+	waitingSince: number | undefined;
+
+	/** @param asked called once with the whole question */
+	constructor(allowed: Allowed, asked: (body: Buffer | null) => void) {
+		this.allowed = allowed;
+		this.#asked = asked;
+	}
+
+	get identity(): Identity {
+		return this.allowed.identity;
+	}
+
+	begin(transfers: Transfers): void {
+		const { req, res } = this.allowed;
+		this.#unwatch = transfers.watch(res, this);
+		res.once("close", this.#closed);
+		if (!hasBody(req)) {
+			this.#asked(null);
+			return;
+		}
+		if (req.headers.expect !== undefined) res.writeContinue();
+		const chunks: Buffer[] = [];
+		this.waitingSince = performance.now();
+		req
+			.on("data", (chunk: Buffer) => {
+				this.waitingSince = performance.now();
+				chunks.push(chunk);
+			})
+			.once("end", () => {
+				this.waitingSince = undefined;
+				if (this.#over) return;
+				const [first] = chunks;
+				this.#asked(chunks.length === 1 && first !== undefined ? first : Buffer.concat(chunks));
+			});
+	}
+
+	/** Waits for a computation. */
+	join(flight: Flight): void {
+		this.#flight = flight;
+		flight.add(this);
+	}
+
+	readonly #closed = (): void => {
+		this.#over = true;
+		this.#flight?.leave(this);
+	};
+
+	/** Whether nothing more goes to the client. */
+	get over(): boolean {
+		return this.#over;
+	}
+
+	end(code: DoorErrorCode): void {
+		if (this.#over) return;
+		this.#over = true;
+		const { req, res, refused } = this.allowed;
+		if (!res.headersSent) refused(code);
+		refuse(req, res, code);
+		this.#flight?.leave(this);
+	}
+
+	/** Somebody else takes it from here. */
+	release(): Allowed {
+		this.#over = true;
+		this.#unwatch();
+		this.allowed.res.off("close", this.#closed);
+		return this.allowed;
+	}
+
+	/** Sends a whole answer. */
+	async answer(answer: Answer): Promise<void> {
+		const { req, res } = this.allowed;
+		const coding =
+			answer.body.length < WORTH_COMPRESSING ? undefined : codingFor(req.headers["accept-encoding"]);
+		const body = coding === undefined ? answer.body : await answer.in(coding);
+		if (this.#over) return;
+		const headers = [...answer.headers, "Content-Length", String(body.length)];
+		if (coding !== undefined) headers.push("Content-Encoding", coding);
+		res.writeHead(answer.status, headers);
+		if (body.length <= SLICE) {
+			res.end(body);
+			if (res.writableLength > 0) this.waitingSince = performance.now();
+			return;
+		}
+		this.#send(body, 0);
+	}
+
+	#send(body: Buffer, from: number): void {
+		const { res } = this.allowed;
+		this.waitingSince = undefined;
+		for (let at = from; at < body.length; ) {
+			if (this.#over) return;
+			const moves = res.write(body.subarray(at, at + SLICE));
+			at += SLICE;
+			if (moves) continue;
+			this.waitingSince = performance.now();
+			res.once("drain", () => this.#send(body, at));
+			return;
+		}
+		res.end();
+		this.waitingSince = performance.now();
+	}
+}

@@ -1,0 +1,143 @@
+/** MLflow's static files out of a folder as the image has it. */
+import { execFileSync } from "node:child_process";
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { request as httpRequest, type IncomingMessage } from "node:http";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { brotliDecompressSync, gunzipSync } from "node:zlib";
+import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
+import type { Role } from "../../../proxy/roles.ts";
+import { HOST, type Rig, rig } from "./support.ts";
+
+const SCRIPT = fileURLToPath(new URL("../../../infra/images/door/ui.mjs", import.meta.url));
+const CODE = "export const answer = 42;\n".repeat(500);
+
+let it: Rig;
+let folder: string;
+
+beforeAll(async () => {
+	folder = mkdtempSync(join(tmpdir(), "mlgate-test-ui-"));
+	const files: Record<string, string | Buffer> = {
+		"index.html": "<!doctype html>",
+		"static/js/main.83f1172e.js": CODE,
+		"static/js/main.83f1172e.js.map": "{}",
+		"static/css/main.328af5c2.css": "body { color: red }".repeat(100),
+		"static/media/tiny.0fd4a63680fba840a7b69fbf07969f79.svg": "<svg/>",
+		"pdf.worker.js": CODE,
+		"strange.xyz": "?",
+	};
+	for (const [name, content] of Object.entries(files)) {
+		mkdirSync(dirname(join(folder, "from", name)), { recursive: true });
+		writeFileSync(join(folder, "from", name), content);
+	}
+	execFileSync(process.execPath, [SCRIPT, join(folder, "from"), join(folder, "ui")]);
+	it = await rig({ uiFolder: join(folder, "ui") });
+});
+afterAll(async () => {
+	await it?.close();
+	rmSync(folder, { recursive: true, force: true });
+});
+beforeEach(() => {
+	it.upstream.seen.length = 0;
+});
+
+interface Said {
+	status: number;
+	headers: IncomingMessage["headers"];
+	body: Buffer;
+}
+
+const ask = (path: string, { role = "viewer", method = "GET", headers = {} }: AskedFor = {}): Promise<Said> =>
+	new Promise((resolve, reject) => {
+		httpRequest(
+			{
+				port: it.port,
+				host: "127.0.0.1",
+				method,
+				path: `/static-files/${path}`,
+				agent: false,
+				headers: { host: HOST, ...(role === null ? {} : { authorization: `Bearer ${role}` }), ...headers },
+			},
+			(res) => {
+				const chunks: Buffer[] = [];
+				res.on("data", (chunk) => chunks.push(chunk));
+				res.on("end", () =>
+					resolve({ status: res.statusCode ?? 0, headers: res.headers, body: Buffer.concat(chunks) }),
+				);
+			},
+		)
+			.on("error", reject)
+			.end();
+	});
+interface AskedFor {
+	role?: Role | null;
+	method?: string;
+	headers?: Record<string, string>;
+}
+
+const MAIN = "static/js/main.83f1172e.js";
+
+test.each<[string, string | undefined, (bytes: Buffer) => Buffer]>([
+	["gzip, deflate, br", "br", brotliDecompressSync],
+	["gzip, deflate", "gzip", gunzipSync],
+	["identity", undefined, (bytes) => bytes],
+])("a client that takes %s gets a file as %s, the same bytes", async (accepted, coding, decode) => {
+	const { status, headers, body } = await ask(MAIN, { headers: { "accept-encoding": accepted } });
+	expect([status, headers["content-encoding"], decode(body).toString()]).toEqual([200, coding, CODE]);
+	expect(headers["content-type"]).toBe("text/javascript; charset=utf-8");
+	expect(headers["cache-control"]).toBe("private, max-age=31536000, immutable");
+	expect(headers.vary).toBe("Accept-Encoding");
+	expect(headers["x-content-type-options"]).toBe("nosniff");
+	expect(Number(headers["content-length"])).toBe(body.length);
+	expect(it.upstream.seen).toEqual([]);
+});
+
+test("each coding has an ETag of its own, and any of them is known again", async () => {
+	const tags = await Promise.all(
+		["br", "gzip", "identity"].map(
+			async (coding) => (await ask(MAIN, { headers: { "accept-encoding": coding } })).headers.etag as string,
+		),
+	);
+	expect(new Set(tags).size).toBe(3);
+	for (const tag of [...tags, `W/${tags[0]}`, `"other", ${tags[1]}`]) {
+		const { status, body } = await ask(MAIN, {
+			headers: { "if-none-match": tag, "accept-encoding": "br" },
+		});
+		expect([tag, status, body.length]).toEqual([tag, 304, 0]);
+	}
+	expect((await ask(MAIN, { headers: { "if-none-match": '"other"' } })).status).toBe(200);
+});
+
+test("a name without a hash is asked for again; what compresses to nothing goes as it is", async () => {
+	const worker = await ask("pdf.worker.js", { headers: { "accept-encoding": "br" } });
+	expect(worker.headers["cache-control"]).toBe("private, no-cache");
+	expect(brotliDecompressSync(worker.body).toString()).toBe(CODE);
+	const tiny = await ask("static/media/tiny.0fd4a63680fba840a7b69fbf07969f79.svg", {
+		headers: { "accept-encoding": "br" },
+	});
+	expect([tiny.headers["content-encoding"], tiny.body.toString()]).toEqual([undefined, "<svg/>"]);
+});
+
+test("HEAD has the headers alone", async () => {
+	const { status, headers, body } = await ask(MAIN, { method: "HEAD" });
+	expect([status, Number(headers["content-length"]), body.length]).toEqual([200, CODE.length, 0]);
+});
+
+test("nobody gets a file without signing in", async () => {
+	expect((await ask(MAIN, { role: null })).status).toBe(401);
+});
+
+test.each([
+	`${MAIN}.map`,
+	"index.html",
+	"nothing.js",
+	"strange.xyz",
+	"files.json",
+	`${MAIN}.br`,
+	"__proto__",
+	"constructor.js",
+])("%s is MLflow's to answer", async (path) => {
+	expect((await ask(path)).body.toString()).toBe('{"from":"upstream"}');
+	expect(it.upstream.seen.map(({ url }) => url)).toEqual([`/static-files/${path}`]);
+});
