@@ -9,6 +9,7 @@ import { type TransferOptions, Transfers } from "./forward/transfers.ts";
 import { openUpstream, probeUpstream } from "./forward/upstream.ts";
 import { type BoundListener, ownAddress, resolveListeners } from "./listeners.ts";
 import type { Log } from "./log.ts";
+import { menuOver } from "./menu/index.ts";
 import { Metrics } from "./metrics.ts";
 import { openPipeline } from "./pipeline.ts";
 import { createDoorServer } from "./server.ts";
@@ -70,7 +71,7 @@ export async function openDoor({
 		authority,
 		pages,
 		doorRoutes: doorRoutes({ authority, probe: checks, accepting: () => accepting }),
-		answerers: [forwardTo(transfers)],
+		answerers: [menuOver(upstream), forwardTo(transfers)],
 		audit,
 		metrics,
 		log,
