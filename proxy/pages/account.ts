@@ -7,7 +7,7 @@ import type { Tokens } from "../accounts/tokens.ts";
 import type { Users } from "../accounts/users.ts";
 import { atLeast, isRole, ROLES } from "../roles.ts";
 import { type Html, html } from "./html.ts";
-import { choice, field, table } from "./layout.ts";
+import { choice, field, table, userHint } from "./layout.ts";
 import { button, byUse, isOver, lines, sessionColumns, tokenColumns, told } from "./parts.ts";
 import type { Answer } from "./respond.ts";
 import { type Form, frameOf, type Notice, type Route, type Visit, type Visits } from "./visit.ts";
@@ -112,6 +112,7 @@ ${button(visit, "/account/sessions/end-all", {}, "Sign out everywhere", "", "qui
 <p class="lead">A new one ends your other sessions. API tokens go on.</p>
 <form method="post" action="/account/password" class="row">
 <input type="hidden" name="csrf" value="${visit.csrf}">
+${userHint(visit.user.name)}
 ${field({ name: "proof", label: "Password now", type: "password", autocomplete: "current-password", maxLength: 512 })}
 ${field({
 	name: "password",

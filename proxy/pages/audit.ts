@@ -33,7 +33,7 @@ function address(path: string, filter: AuditFilter, more: Record<string, string>
 	return query === "" ? path : `${path}?${query}`;
 }
 
-const filterForm = (filter: AuditFilter): Html => html`<form method="get" action="${AUDIT}" class="row">
+const filterForm = (filter: AuditFilter): Html => html`<form method="get" action="${AUDIT}" class="row tight">
 ${field({ name: "who", label: "Who", autocomplete: "off", optional: true, maxLength: 64, value: filter.who })}
 ${field({ name: "act", label: "Act", autocomplete: "off", optional: true, maxLength: 65, value: filter.act })}
 ${field({ name: "status", label: "Status", autocomplete: "off", optional: true, maxLength: 3, value: filter.status })}

@@ -124,6 +124,10 @@ ${error !== undefined && html`<p class="error" id="${name}-error" role="alert">$
 </div>`;
 }
 
+/** Tells a password manager whose password the form is about. It is not sent. */
+export const userHint = (user: string): Html =>
+	html`<input type="text" value="${user}" autocomplete="username" readonly hidden>`;
+
 export interface Choice {
 	name: string;
 	label: string;

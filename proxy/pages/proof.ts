@@ -1,6 +1,6 @@
 /** Asks for the password again before something is changed, and then goes on with what was asked for. */
 import { html } from "./html.ts";
-import { type Frame, field, type Page } from "./layout.ts";
+import { type Frame, field, type Page, userHint } from "./layout.ts";
 
 /** Never carried on in a hidden field. */
 const NOT_KEPT: ReadonlySet<string> = new Set(["proof", "current", "password", "repeat"]);
@@ -18,6 +18,7 @@ export function proofPage(
 <p class="lead">You are about to change something on <strong>${stack}</strong>. Type your password once more; it then counts for ten minutes.</p>
 <form method="post" action="${state.path}">
 ${kept.map(([name, value]) => html`<input type="hidden" name="${name}" value="${value}">`)}
+${userHint(state.frame.user)}
 ${field({
 	name: "proof",
 	label: `Password of ${state.frame.user}`,

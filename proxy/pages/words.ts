@@ -8,11 +8,11 @@ const DAY = 24 * HOUR;
 
 const many = (count: number, what: string): string => `${count} ${what}${count === 1 ? "" : "s"}`;
 
-/** `3 minutes`, for a length in milliseconds; rounded down. */
+/** `3 minutes`, for a length in milliseconds; rounded. */
 function span(ms: number): string {
-	if (ms < HOUR) return many(Math.floor(ms / MINUTE), "minute");
-	if (ms < 2 * DAY) return many(Math.floor(ms / HOUR), "hour");
-	return many(Math.floor(ms / DAY), "day");
+	if (ms < 59.5 * MINUTE) return many(Math.round(ms / MINUTE), "minute");
+	if (ms < 2 * DAY) return many(Math.round(ms / HOUR), "hour");
+	return many(Math.round(ms / DAY), "day");
 }
 
 function near(at: number, now: number): string {
