@@ -12,6 +12,7 @@ import { type TransferOptions, Transfers } from "./forward/transfers.ts";
 import { openUpstream, probeUpstream } from "./forward/upstream.ts";
 import { type BoundListener, ownAddress, resolveListeners } from "./listeners.ts";
 import type { Log } from "./log.ts";
+import { menuOver } from "./menu/index.ts";
 import { Metrics } from "./metrics.ts";
 import { openPipeline } from "./pipeline.ts";
 import { RateLimits, type Rates } from "./rates.ts";
@@ -95,6 +96,7 @@ export async function openDoor({
 		doorRoutes: doorRoutes({ authority, probe: checks, accepting: () => accepting }),
 		signedRoutes: new Map(artifacts ? [partRoute(artifacts, authority)] : []),
 		answerers: [
+			menuOver(upstream),
 			modelFiles(upstream),
 			...(artifacts ? [artifactsAnswerer(artifacts, transfers)] : []),
 			...(settings.uiFolder === undefined ? [] : [uiAnswerer(settings.uiFolder, transfers)]),

@@ -77,6 +77,11 @@ const ERRORS = {
 		message: "%s is the last admin who can sign in.",
 		fix: "Make another user admin first.",
 	},
+	SESSION_OWN: {
+		status: 409,
+		message: "This is the session that you are in.",
+		fix: "Sign out to end it.",
+	},
 	PASSWORD_POLICY: { status: 400, message: "%s", fix: "Choose another password." },
 	PASSWORD_REPEAT: {
 		status: 400,

@@ -4,6 +4,7 @@
  */
 import { dirname, join } from "node:path";
 import { auditRequests, type RequestAudit } from "../audit/requests.ts";
+import { AuditSearch } from "../audit/search.ts";
 import { AuditTrail, type TrailLimits } from "../audit/trail.ts";
 import type { Check } from "../authority.ts";
 import { accountCommands } from "../control/commands.ts";
@@ -47,7 +48,7 @@ export interface AccountsOptions {
 export interface Control {
 	/**
 	 * Starts to listen; closed with the accounts.
-	 * @param more.checks added to the accounts' own in `status`.
+	 * @param more.checks added to the accounts' own, for `status` and the page of that name.
 	 * @param more.commands further commands.
 	 */
 	listen(more?: { checks?: () => Promise<Check[]>; commands?: Commands }): Promise<void>;
@@ -106,12 +107,17 @@ export async function openAccounts(
 	const links = new Links(store, users, sessions);
 	const signIn = new SignIn(store, limits, trail);
 	const authority = new AccountsAuthority({ store, keyring, jwts, cookies, sessions, tokens, signIn, log });
-	const pages = new AccountPages({ name, store, authority, sessions, signIn, links, cookies, log });
-
+	const search = new AuditSearch(database);
 	let server: ControlServer | undefined;
+	let behind: (() => Promise<Check[]>) | undefined;
+	const all = async () => (await Promise.all([authority.checks(), behind?.() ?? []])).flat();
+	const pages = new AccountPages({
+		...{ name, store, authority, sessions, signIn, users, tokens, links, cookies, trail, search, log },
+		checks: all,
+	});
 	const control: Control = {
 		async listen({ checks, commands } = {}) {
-			const all = async () => (await Promise.all([authority.checks(), checks?.() ?? []])).flat();
+			behind = checks;
 			const table = { ...accountCommands({ users, tokens, links, checks: all }), ...commands };
 			server = await openControlServer(settings.controlSocket, table, log);
 		},

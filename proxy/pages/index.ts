@@ -1,6 +1,7 @@
 /**
- * `/login`, `/logout`, `/invite/<code>` and their style sheet: plain HTML made here, for browsers and, with the
- * same fields, for scripts. Whatever a client sends ends in one of these answers, never in an exception.
+ * The door's pages and their style sheet: plain HTML made here, for browsers and, with the same fields, for
+ * scripts. Whatever a client sends ends in one of these answers, never in an exception. Here are those for
+ * people who are not signed in; `account.ts`, `admin.ts`, `audit.ts` and `status.ts` have the others.
  */
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { type AccountsAuthority, isSameOrigin } from "../accounts/authority.ts";
@@ -14,7 +15,15 @@ import { REASONS } from "../accounts/reasons.ts";
 import { actorOf, type Sessions } from "../accounts/sessions.ts";
 import type { SignIn } from "../accounts/signin.ts";
 import type { Store } from "../accounts/store.ts";
-import type { Pages, RequestFacts } from "../authority.ts";
+import type { Tokens } from "../accounts/tokens.ts";
+import type { Users } from "../accounts/users.ts";
+import type { AuditSearch } from "../audit/search.ts";
+import type { AuditTrail } from "../audit/trail.ts";
+import type { Check, Pages } from "../authority.ts";
+import { MENU_ASSETS } from "../menu/assets.ts";
+import { accountRoutes } from "./account.ts";
+import { adminRoutes, tabs } from "./admin.ts";
+import { auditRoutes } from "./audit.ts";
 import { type FormRefusal, readForm } from "./form.ts";
 import { html } from "./html.ts";
 import { type InviteErrors, invitePage } from "./invite.ts";
@@ -23,6 +32,9 @@ import { loginPage } from "./login.ts";
 import { signedOutPage, signOutPage } from "./logout.ts";
 import { ownPath } from "./next.ts";
 import { type Answer, respond } from "./respond.ts";
+import { shared, statusPage } from "./status.ts";
+import { type Form, type PageFacts, pageOf, type Route, Visits, wordsOf } from "./visit.ts";
+import { inWords } from "./words.ts";
 
 export interface PagesParts {
 	/** The stack's name. */
@@ -31,19 +43,18 @@ export interface PagesParts {
 	authority: AccountsAuthority;
 	sessions: Sessions;
 	signIn: SignIn;
+	users: Users;
+	tokens: Tokens;
 	links: Links;
 	cookies: Cookies;
+	trail: Pick<AuditTrail, "note" | "flush">;
+	search: AuditSearch;
+	/** Round trips through everything behind the door. */
+	checks(): Promise<Check[]>;
 	log: Log;
 }
 
-export type PageFacts = RequestFacts & { path: string; query: URLSearchParams };
-
 const INVITE = "/invite/";
-
-interface Route {
-	get(facts: PageFacts): Answer | Promise<Answer>;
-	post?(facts: PageFacts, form: Map<string, string>): Promise<Answer>;
-}
 
 const FORM_REFUSALS: Record<FormRefusal, { status: number; text: string }> = {
 	type: { status: 415, text: "This page takes a form (application/x-www-form-urlencoded)." },
@@ -55,19 +66,44 @@ const FORM_REFUSALS: Record<FormRefusal, { status: number; text: string }> = {
 const SIGN_IN_AGAIN = { href: "/login", label: "Sign in" };
 
 export class AccountPages implements Pages {
-	readonly paths = ["/login", "/logout", INVITE, "/door/assets/"] as const;
+	readonly paths = [
+		"/login",
+		"/logout",
+		INVITE,
+		"/account",
+		"/account/",
+		"/admin",
+		"/admin/",
+		"/status",
+		"/door/assets/",
+	] as const;
 	readonly #parts: PagesParts;
 	readonly #routes: Record<string, Route>;
 
 	constructor(parts: PagesParts) {
 		this.#parts = parts;
+		const visits = new Visits(parts);
+		const checks = shared(parts.checks);
 		this.#routes = {
 			"/login": { get: (facts) => this.#showLogin(facts), post: (facts, form) => this.#login(facts, form) },
 			"/logout": {
 				get: (facts) => this.#showLogout(facts),
 				post: (facts, form) => this.#logout(facts, form),
 			},
-			[STYLE_PATH]: { get: showStyle },
+			...accountRoutes({ ...parts, visits }),
+			...adminRoutes({ ...parts, visits }),
+			...auditRoutes({ ...parts, visits, tabs }),
+			"/status": {
+				get: visits.reading("viewer", async (identity) => {
+					const results = await checks();
+					const ok = results.every((check) => check.ok);
+					return visits.show(ok ? 200 : 503, statusPage({ ok, checks: results }, identity));
+				}),
+			},
+			[STYLE_PATH]: { get: () => asset("text/css; charset=utf-8", STYLE) },
+			...Object.fromEntries(
+				MENU_ASSETS.map(({ path, type, body }) => [path, { get: () => asset(type, body) }]),
+			),
 		};
 	}
 
@@ -80,7 +116,10 @@ export class AccountPages implements Pages {
 			answer = this.#failed(error);
 		}
 		try {
-			respond(req, res, answer);
+			respond(req, res, answer, (error) => {
+				if (error && !req.destroyed)
+					this.#parts.log.warn({ err: error }, "a page could not be sent to its end");
+			});
 		} catch (error) {
 			this.#parts.log.error({ err: error }, "a page could not be sent");
 			res.destroy();
@@ -107,7 +146,10 @@ export class AccountPages implements Pages {
 			]);
 			return { ...told, cookies: this.#parts.authority.clearPlanted(facts) };
 		}
-		if (facts.method === "GET" || facts.method === "HEAD") return await route.get(facts);
+		if (facts.method === "GET" || facts.method === "HEAD") {
+			// The address of a form's answer, opened again: the page that the form is on.
+			return route.get ? await route.get(facts) : { status: 303, location: pageOf(facts.path) };
+		}
 		if (facts.method !== "POST" || !route.post) {
 			const allow = route.post ? "GET, HEAD, POST" : "GET, HEAD";
 			return { ...this.message(405, "Not like this", [`This page takes ${allow}.`]), allow };
@@ -148,7 +190,7 @@ export class AccountPages implements Pages {
 		return this.#page(200, loginPage(this.#parts.name, { next }));
 	}
 
-	async #login(facts: PageFacts, form: Map<string, string>): Promise<Answer> {
+	async #login(facts: PageFacts, form: Form): Promise<Answer> {
 		const { sessions, signIn, store, name: stack } = this.#parts;
 		const next = ownPath(form.get("next") ?? facts.query.get("next"));
 		const name = (form.get("username") ?? "").slice(0, 64);
@@ -183,7 +225,7 @@ export class AccountPages implements Pages {
 		);
 	}
 
-	async #logout(facts: PageFacts, form: Map<string, string>): Promise<Answer> {
+	async #logout(facts: PageFacts, form: Form): Promise<Answer> {
 		const { sessions, authority, cookies } = this.#parts;
 		const session = await sessions.cookieSession(facts);
 		if (session) {
@@ -205,7 +247,7 @@ export class AccountPages implements Pages {
 		return this.#page(200, invitePage(name, links.look(code, facts)));
 	}
 
-	async #invite(facts: PageFacts, form: Map<string, string>, code: string): Promise<Answer> {
+	async #invite(facts: PageFacts, form: Form, code: string): Promise<Answer> {
 		const { links, name: stack } = this.#parts;
 		const link = links.look(code, facts);
 		const name = (form.get("username") ?? "").slice(0, 64);
@@ -234,17 +276,11 @@ export class AccountPages implements Pages {
 				"The door failed; its log says why. Nothing was changed.",
 			]);
 		}
-		const { status, message: text, fix } = error;
+		const { status } = error;
 		if (status >= 500) this.#parts.log.warn({ err: error }, "a page could not do its work");
 		const title = TITLES[error.code] ?? "This did not work";
 		const action = error.code === "LINK_SPENT" ? SIGN_IN_AGAIN : undefined;
-		// Commands are for whoever runs the stack, not for whoever opens a page.
-		const told = this.message(
-			status,
-			title,
-			fix.includes("`") ? [text, "Try again in a moment."] : [text, fix],
-			action,
-		);
+		const told = this.message(status, title, [wordsOf(error)], action);
 		return status === 503 ? { ...told, retryAfter: 5 } : told;
 	}
 
@@ -270,15 +306,9 @@ const TITLES: Partial<Record<AccountsError["code"], string>> = {
 	SUPERSEDED: "Not this door",
 };
 
-const showStyle = (): Answer => ({
+const asset = (type: string, body: Buffer): Answer => ({
 	status: 200,
-	type: "text/css; charset=utf-8",
+	type,
 	cache: "public, max-age=31536000, immutable",
-	body: STYLE,
+	body,
 });
-
-function inWords(seconds: number): string {
-	const minutes = Math.ceil(seconds / 60);
-	if (seconds < 60) return seconds === 1 ? "1 second" : `${seconds} seconds`;
-	return minutes === 1 ? "1 minute" : `${minutes} minutes`;
-}

@@ -1,5 +1,6 @@
 /** Answers of the pages: always framed and guarded the same way, and never an exception for a client that left. */
 import type { IncomingMessage, ServerResponse } from "node:http";
+import { pipeline, Readable } from "node:stream";
 
 /**
  * No script, nothing from elsewhere, no frame round it, forms to ourselves alone.
@@ -29,17 +30,30 @@ export interface Answer {
 	/** Seconds. */
 	retryAfter?: number;
 	allow?: string;
+	/** The name of a file that a browser keeps the answer as. */
+	download?: string;
+	/** A body that is made while it is sent; instead of `body`. */
+	pieces?: AsyncIterable<string>;
 }
 
-export function respond(req: IncomingMessage, res: ServerResponse, answer: Answer): void {
+/** @param failed told when a body made while it is sent could not be made to its end; the connection is cut then */
+export function respond(
+	req: IncomingMessage,
+	res: ServerResponse,
+	answer: Answer,
+	failed: (error: Error | null | undefined) => void = () => {},
+): void {
 	if (res.headersSent || res.destroyed) return;
 	const body = Buffer.from(answer.body ?? "");
 	const headers: Record<string, string | number | readonly string[]> = {
 		...GUARDS,
 		"cache-control": answer.cache ?? "no-store",
-		"content-length": body.length,
 	};
-	if (body.length > 0) headers["content-type"] = answer.type ?? "text/html; charset=utf-8";
+	if (answer.pieces === undefined) headers["content-length"] = body.length;
+	if (answer.download !== undefined)
+		headers["content-disposition"] = `attachment; filename="${answer.download}"`;
+	if (body.length > 0 || answer.pieces !== undefined)
+		headers["content-type"] = answer.type ?? "text/html; charset=utf-8";
 	if (answer.location !== undefined) headers.location = answer.location;
 	if (answer.allow !== undefined) headers.allow = answer.allow;
 	if (answer.retryAfter !== undefined) headers["retry-after"] = answer.retryAfter;
@@ -51,5 +65,6 @@ export function respond(req: IncomingMessage, res: ServerResponse, answer: Answe
 		req.headers["transfer-encoding"] !== undefined || Number(req.headers["content-length"] ?? 0) > 0;
 	if (hasBody && !req.complete) headers.connection = "close";
 	res.writeHead(answer.status, headers as Record<string, string>);
-	res.end(req.method === "HEAD" ? undefined : body);
+	if (answer.pieces === undefined || req.method === "HEAD") res.end(req.method === "HEAD" ? undefined : body);
+	else pipeline(Readable.from(answer.pieces), res, failed);
 }
