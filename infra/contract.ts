@@ -42,7 +42,14 @@ export type Listener = (typeof LISTENERS)[number];
 export const LABEL = { stack: "mlgate.stack", part: "mlgate.part", data: "mlgate.data" } as const;
 
 /** Ports inside the containers. Only the door's `edge` listener is published, on the host's loopback. */
-export const PORT = { door: 5000, metrics: 9464, mlflow: 5000, postgres: 5432, minio: 9000, api: 8000 } as const;
+export const PORT = {
+	door: 5000,
+	metrics: 9464,
+	mlflow: 5000,
+	postgres: 5432,
+	minio: 9000,
+	api: 8000,
+} as const;
 
 /**
  * DNS names inside the networks. MLflow's container is `tracking` on `data`: the name `mlflow` belongs to
@@ -61,7 +68,14 @@ export const ALIAS = {
 } as const;
 
 /** The user ids the containers run as. */
-export const UID = { postgres: 10001, minio: 10002, mlflow: 10003, door: 10004, keeper: 10005, api: 10006 } as const;
+export const UID = {
+	postgres: 10001,
+	minio: 10002,
+	mlflow: 10003,
+	door: 10004,
+	keeper: 10005,
+	api: 10006,
+} as const;
 
 /** Data volumes: losing one of them loses runs or sign-ins. Locked from the first `up`, held by the keeper. */
 export const DATA_VOLUMES = ["postgres", "minio", "door"] as const;
