@@ -6,6 +6,7 @@ import { doorRoutes } from "./door/routes.ts";
 import { forwardTo } from "./forward/index.ts";
 import { type TransferOptions, Transfers } from "./forward/transfers.ts";
 import { openUpstream, probeUpstream } from "./forward/upstream.ts";
+import { type InferenceOptions, openInference } from "./inference/index.ts";
 import { type BoundListener, ownAddress, resolveListeners } from "./listeners.ts";
 import type { Log } from "./log.ts";
 import { Metrics } from "./metrics.ts";
@@ -14,12 +15,15 @@ import { createDoorServer } from "./server.ts";
 import type { DoorSettings } from "./settings.ts";
 
 export interface DoorOptions {
-	settings: Pick<DoorSettings, "listeners" | "mlflow" | "metrics" | "drainSeconds">;
+	settings: Pick<DoorSettings, "listeners" | "mlflow" | "metrics" | "drainSeconds"> &
+		Partial<Pick<DoorSettings, "name" | "api">>;
 	authority: Authority;
 	pages: Pages;
 	log: Log;
 	/** Milliseconds; for tests. */
 	transfers?: Pick<TransferOptions, "sweep" | "clientIdle">;
+	/** For tests. */
+	inference?: Pick<InferenceOptions, "patience" | "most">;
 }
 
 export interface Door {
@@ -52,6 +56,7 @@ export async function openDoor({
 	pages,
 	log,
 	transfers: pace,
+	inference: bounds,
 }: DoorOptions): Promise<Door> {
 	let accepting = true;
 	const bound = await resolveListeners(settings.listeners);
@@ -61,13 +66,19 @@ export async function openDoor({
 		const { connected, running, queued } = upstream.stats;
 		return { transfers: transfers.size, connected, running, queued };
 	};
+	const inference = openInference({
+		stack: settings.name ?? "mlgate",
+		api: settings.api?.url,
+		transfers,
+		...bounds,
+	});
 	const checks = () => probeUpstream(upstream);
 	const metrics = new Metrics({ transfers: () => transfers.size, upstream: () => upstream.stats });
 	const handle = openPipeline({
 		authority,
 		pages,
 		doorRoutes: doorRoutes({ authority, probe: checks, accepting: () => accepting }),
-		answerers: [forwardTo(transfers)],
+		answerers: [inference.answer, forwardTo(transfers)],
 		metrics,
 		log,
 		accepting: () => accepting,
@@ -79,6 +90,7 @@ export async function openDoor({
 	async function close(graceMs: number): Promise<boolean> {
 		accepting = false;
 		metricsServer?.close();
+		inference.endStreams();
 		const ended = Promise.all(servers.map((server) => new Promise((resolve) => server.close(resolve))));
 		// Connections that fall idle while the others finish.
 		const idle = setInterval(() => {
@@ -87,6 +99,7 @@ export async function openDoor({
 		const whole = await Promise.race([ended.then(() => true), sleep(graceMs, false, { ref: false })]);
 		clearInterval(idle);
 		for (const server of servers) server.closeAllConnections();
+		inference.close();
 		metricsServer?.closeAllConnections();
 		transfers.close();
 		await upstream.destroy();

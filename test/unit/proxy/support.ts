@@ -161,7 +161,11 @@ export interface Rig {
 }
 
 export async function rig(
-	options: Partial<Pick<DoorOptions, "transfers">> & { drainSeconds?: number } = {},
+	options: Partial<Pick<DoorOptions, "transfers" | "inference">> & {
+		drainSeconds?: number;
+		/** The inference API's origin. */
+		api?: string;
+	} = {},
 ): Promise<Rig> {
 	const upstream = new Upstream();
 	const upstreamPort = await upstream.listen();
@@ -177,12 +181,15 @@ export async function rig(
 			],
 			mlflow: { url: `http://127.0.0.1:${upstreamPort}` },
 			metrics: undefined,
+			name: "lab",
+			api: options.api === undefined ? undefined : { url: options.api },
 			drainSeconds: options.drainSeconds ?? 5,
 		},
 		authority,
 		pages,
 		log,
 		...(options.transfers === undefined ? {} : { transfers: options.transfers }),
+		...(options.inference === undefined ? {} : { inference: options.inference }),
 	});
 	const port = door.listeners[0]?.port ?? 0;
 	return {
