@@ -104,9 +104,10 @@ export function locationOf(said: string, asked: string, host: string): string | 
 	if (!/^[\x21-\x5b\x5d-\x7e]+$/.test(said) || !URL.canParse(said, own + asked)) return undefined;
 	const url = new URL(said, own + asked);
 	if (url.origin !== own || url.username !== "" || url.password !== "") return undefined;
-	const path = url.pathname === BARE || url.pathname.startsWith(PREFIX) ? url.pathname : BARE + url.pathname;
+	const { pathname } = url;
+	const path = pathname === BARE ? PREFIX : pathname.startsWith(PREFIX) ? pathname : BARE + pathname;
 	const target = canonicalTarget("GET", path + url.search, [INFERENCE_TAIL]);
-	return "refused" in target || target.prefix !== PREFIX ? undefined : target.forward;
+	return "refused" in target ? undefined : target.forward;
 }
 
 /** The headers of the door itself on everything that comes from there; those of every answer come with them. */

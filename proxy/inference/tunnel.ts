@@ -26,6 +26,9 @@ export function mayOpen({ facts, identity }: Pick<Allowed, "facts" | "identity">
 	return facts.headers.origin !== undefined || identity.kind !== "session";
 }
 
+/** Milliseconds for the API to switch. Until then nobody reads from the client, nor learns that it has gone. */
+const HANDSHAKE = 30_000;
+
 export class Tunnel implements Watched {
 	readonly #allowed: Allowed;
 	readonly #upgrade: Upgrade;
@@ -87,7 +90,7 @@ export class Tunnel implements Watched {
 				switched: () => this.#onSwitched(socket),
 			},
 		);
-		socket.setTimeout(SILENCE, () => this.end("API_TIMEOUT"));
+		socket.setTimeout(HANDSHAKE, () => this.end("API_TIMEOUT"));
 	}
 
 	end(code: DoorErrorCode): void {
@@ -101,7 +104,7 @@ export class Tunnel implements Watched {
 		this.#switched = true;
 		this.#allowed.switched?.();
 		// The library has taken the limit off. Whatever goes either way counts as life.
-		socket.setTimeout(SILENCE, () => this.end("API_TIMEOUT"));
+		socket.setTimeout(SILENCE);
 	}
 
 	/** The API answers instead of switching: it has no such thing there, say. */
