@@ -113,6 +113,8 @@ export const DATABASE = { mlflow: "mlflow", door: "door" } as const;
 /** Host names of things: `<name>-<part>`, `<name>-<network>`, `<name>-<volume>-data`, ... */
 export const hostName = {
 	container: (name: string, part: Part | "keeper") => `${name}-${part}`,
+	/** Stands in for a part while it is started anew. */
+	candidate: (name: string, part: Part) => `${name}-${part}-candidate`,
 	courier: (name: string, part: Part) => `${name}-${part}-courier`,
 	network: (name: string, network: NetworkName) => `${name}-${network}`,
 	dataVolume: (name: string, volume: DataVolume) => `${name}-${volume}-data`,

@@ -5,6 +5,7 @@ import { command as door } from "./commands/door.ts";
 import { command as down } from "./commands/down.ts";
 import { command as logs } from "./commands/logs.ts";
 import { command as preview } from "./commands/preview.ts";
+import { command as promote } from "./commands/promote.ts";
 import { command as status } from "./commands/status.ts";
 import { command as tokens } from "./commands/tokens.ts";
 import { command as train } from "./commands/train.ts";
@@ -19,6 +20,7 @@ export const COMMANDS: readonly (Command | CommandGroup)[] = [
 	status,
 	logs,
 	train,
+	promote,
 	users,
 	tokens,
 	config,

@@ -10,6 +10,7 @@ import { forwardTo } from "./forward/index.ts";
 import { modelFiles } from "./forward/mlmodel.ts";
 import { type TransferOptions, Transfers } from "./forward/transfers.ts";
 import { openUpstream, probeUpstream } from "./forward/upstream.ts";
+import { type InferenceOptions, openInference } from "./inference/index.ts";
 import { type BoundListener, ownAddress, resolveListeners } from "./listeners.ts";
 import type { Log } from "./log.ts";
 import { menuOver } from "./menu/index.ts";
@@ -23,7 +24,7 @@ import { uiAnswerer } from "./ui/index.ts";
 
 export interface DoorOptions {
 	settings: Pick<DoorSettings, "listeners" | "mlflow" | "metrics" | "drainSeconds"> &
-		Partial<Pick<DoorSettings, "uiFolder">>;
+		Partial<Pick<DoorSettings, "name" | "api" | "uiFolder">>;
 	authority: Authority;
 	pages: Pages;
 	audit: RequestAudit;
@@ -36,6 +37,8 @@ export interface DoorOptions {
 	rates?: Rates;
 	/** For tests. */
 	reads?: Pick<ReadsOptions, "memory" | "unseen">;
+	/** For tests. */
+	inference?: Pick<InferenceOptions, "patience" | "most">;
 }
 
 export interface Door {
@@ -75,6 +78,7 @@ export async function openDoor({
 	transfers: pace,
 	rates,
 	reads,
+	inference: bounds,
 }: DoorOptions): Promise<Door> {
 	let accepting = true;
 	const bound = await resolveListeners(settings.listeners);
@@ -84,6 +88,12 @@ export async function openDoor({
 		const { connected, running, queued } = upstream.stats;
 		return { transfers: transfers.size, connected, running, queued };
 	};
+	const inference = openInference({
+		stack: settings.name ?? "mlgate",
+		api: settings.api?.url,
+		transfers,
+		...bounds,
+	});
 	const metrics = new Metrics({ transfers: () => transfers.size, upstream: () => upstream.stats });
 	const artifacts =
 		place &&
@@ -96,6 +106,7 @@ export async function openDoor({
 		doorRoutes: doorRoutes({ authority, probe: checks, accepting: () => accepting }),
 		signedRoutes: new Map(artifacts ? [partRoute(artifacts, authority)] : []),
 		answerers: [
+			inference.answer,
 			menuOver(upstream),
 			modelFiles(upstream),
 			...(artifacts ? [artifactsAnswerer(artifacts, transfers)] : []),
@@ -116,6 +127,7 @@ export async function openDoor({
 	async function close(graceMs: number): Promise<boolean> {
 		accepting = false;
 		metricsServer?.close();
+		inference.endStreams();
 		const ended = Promise.all(servers.map((server) => new Promise((resolve) => server.close(resolve))));
 		// Connections that fall idle while the others finish.
 		const idle = setInterval(() => {
@@ -124,6 +136,7 @@ export async function openDoor({
 		const whole = await Promise.race([ended.then(() => true), sleep(graceMs, false, { ref: false })]);
 		clearInterval(idle);
 		for (const server of servers) server.closeAllConnections();
+		inference.close();
 		metricsServer?.closeAllConnections();
 		transfers.close();
 		await artifacts?.close();

@@ -205,6 +205,28 @@ export const DOOR_ERRORS = {
 	// What lies behind the door
 	UPSTREAM_UNAVAILABLE: unavailable("The tracking server does not answer. Try again in a moment."),
 	UPSTREAM_TIMEOUT: unavailable("The tracking server took too long to answer."),
+
+	// The inference API
+	API_NONE: unavailable("This stack runs no inference API."),
+	API_UNAVAILABLE: {
+		...unavailable("The inference API does not answer. Try again in a moment."),
+		retryAfter: 5,
+	},
+	API_TIMEOUT: unavailable("The inference API took too long to answer."),
+	API_BUSY: {
+		status: 429,
+		errorCode: "REQUEST_LIMIT_EXCEEDED",
+		message: "Too many requests to the inference API at once. Try again in a moment.",
+		retryAfter: 2,
+	},
+	API_ANSWER: {
+		status: 502,
+		errorCode: "INTERNAL_ERROR",
+		message:
+			"The inference API's answer cannot be passed on: it is not well-formed HTTP, or leads elsewhere.",
+	},
+	API_NO_CODE: denied("What the inference API serves is no script, style or plug-in of this site."),
+
 	CLIENT_IDLE: {
 		status: 408,
 		errorCode: "BAD_REQUEST",

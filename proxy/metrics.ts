@@ -4,7 +4,7 @@ import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from "prom
 import type { DoorErrorCode } from "./errors.ts";
 import type { RouteClass } from "./roles.ts";
 
-/** What a request was for, as a label: the class of MLflow's routes, or the door's own. */
+/** What a request was for, as a label: the class of its route, or the door's own. */
 export type Kind = RouteClass | "page" | "door" | "unknown";
 
 /** Numbers read when they are asked for. */

@@ -6,7 +6,7 @@
  */
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { answerJson, linger, redirect, refuse } from "./answer.ts";
-import type { Allowed, Answerer } from "./answerer.ts";
+import type { Allowed, Answerer, Upgrade } from "./answerer.ts";
 import { isAct, type RequestAudit } from "./audit/requests.ts";
 import type { Authority, Identity, Pages, RequestFacts, Verdict } from "./authority.ts";
 import { knownOn } from "./connections.ts";
@@ -20,7 +20,7 @@ import type { Log } from "./log.ts";
 import type { Kind, Metrics } from "./metrics.ts";
 import type { RateLimits } from "./rates.ts";
 import { atLeast } from "./roles.ts";
-import { match, TAILS } from "./routes/match.ts";
+import { EVERY_TAIL, routeOf } from "./routes/every.ts";
 import { quirk } from "./routes/quirks.ts";
 import type { SignedRoute } from "./signed.ts";
 
@@ -49,7 +49,7 @@ const PATIENT = 15;
 const API_PATH = /^\/(?:api|ajax-api|graphql|door|version|health)(?:\/|$)/;
 
 /** Somebody stands in front of a browser and would see what we answer. */
-function isNavigation(req: IncomingMessage, path: string): boolean {
+export function isNavigation(req: IncomingMessage, path: string): boolean {
 	const { accept, authorization, "sec-fetch-mode": mode } = req.headers;
 	return (
 		req.method === "GET" &&
@@ -73,9 +73,12 @@ class Exchange {
 	readonly req: IncomingMessage;
 	readonly res: ServerResponse;
 	readonly listener: BoundListener;
+	readonly upgrade: Upgrade | undefined;
 	readonly started = performance.now();
 	/** The response has closed. Before it has finished that means: the client has left. */
 	gone = false;
+	/** The connection speaks another protocol now. */
+	switched = false;
 	kind: Kind = "unknown";
 	rule: string | undefined;
 	code: DoorErrorCode | undefined;
@@ -84,10 +87,11 @@ class Exchange {
 	/** Of what changes something, where it was small. */
 	body: Buffer | undefined;
 
-	constructor(req: IncomingMessage, res: ServerResponse, listener: BoundListener) {
+	constructor(req: IncomingMessage, res: ServerResponse, listener: BoundListener, upgrade?: Upgrade) {
 		this.req = req;
 		this.res = res;
 		this.listener = listener;
+		this.upgrade = upgrade;
 	}
 
 	refuse(code: DoorErrorCode, headers: readonly string[] = []): void {
@@ -96,7 +100,15 @@ class Exchange {
 	}
 }
 
-export type Handle = (req: IncomingMessage, res: ServerResponse, listener: BoundListener) => void;
+export type Handle = (
+	req: IncomingMessage,
+	res: ServerResponse,
+	listener: BoundListener,
+	upgrade?: Upgrade,
+) => void;
+
+/** What a log at `info` need not hold one by one. */
+const QUIET: ReadonlySet<Kind> = new Set<Kind>(["read", "static", "door", "inference"]);
 
 export function openPipeline(options: PipelineOptions): Handle {
 	const { authority, pages, doorRoutes, signedRoutes, answerers, audit, rates, metrics, log, accepting } =
@@ -110,7 +122,7 @@ export function openPipeline(options: PipelineOptions): Handle {
 		const seconds = (performance.now() - x.started) / 1000;
 		const { statusCode, headersSent, writableFinished } = x.res;
 		// 499: the client left before there was a status to send.
-		const status = headersSent ? statusCode : 499;
+		const status = x.switched ? 101 : headersSent ? statusCode : 499;
 		metrics.request(x.listener.name, x.kind, status, seconds);
 		if (x.code !== undefined) metrics.refusal(x.code);
 		if (x.code !== undefined || isAct(x.kind)) {
@@ -127,12 +139,7 @@ export function openPipeline(options: PipelineOptions): Handle {
 				code: x.code,
 			});
 		}
-		const level =
-			status >= 500
-				? "warn"
-				: x.code !== undefined || !["read", "static", "door"].includes(x.kind)
-					? "info"
-					: "debug";
+		const level = status >= 500 ? "warn" : x.code !== undefined || !QUIET.has(x.kind) ? "info" : "debug";
 		if (level === "debug" && !log.isLevelEnabled("debug")) return;
 		log[level](
 			{
@@ -144,7 +151,7 @@ export function openPipeline(options: PipelineOptions): Handle {
 				ms: Math.round(seconds * 1000),
 				...(x.code === undefined ? {} : { refused: x.code }),
 				...(x.identity === undefined ? {} : { user: x.identity.user, credential: x.identity.credential }),
-				...(writableFinished ? {} : { cut: true }),
+				...(writableFinished || x.switched ? {} : { cut: true }),
 			},
 			"request",
 		);
@@ -178,7 +185,7 @@ export function openPipeline(options: PipelineOptions): Handle {
 
 	async function serve(x: Exchange): Promise<void> {
 		const { req, res, listener } = x;
-		const target = gate(req, listener.hosts, TAILS);
+		const target = gate(req, listener.hosts, EVERY_TAIL, x.upgrade !== undefined);
 		if ("refused" in target) {
 			if (target.close) res.shouldKeepAlive = false;
 			// Not on requests with Authorization: MLflow's clients keep cookies, and send them with the next user's.
@@ -232,7 +239,7 @@ export function openPipeline(options: PipelineOptions): Handle {
 		const cookies = authority.setCookies(facts, identity);
 		if (cookies.length > 0 && !res.headersSent) res.setHeader("Set-Cookie", cookies);
 		const own = reading ? doorRoutes.get(path) : undefined;
-		const route = signed?.route ?? match(method, target);
+		const route = signed?.route ?? routeOf(method, target);
 		x.kind = own === undefined ? (route?.class ?? "unknown") : "door";
 		x.rule = own === undefined ? route?.rule : path;
 
@@ -262,6 +269,10 @@ export function openPipeline(options: PipelineOptions): Handle {
 			target,
 			identity,
 			route,
+			upgrade: x.upgrade,
+			switched: () => {
+				x.switched = true;
+			},
 			refused: (code) => {
 				x.code = code;
 			},
@@ -289,8 +300,8 @@ export function openPipeline(options: PipelineOptions): Handle {
 		}
 	}
 
-	return function handle(req, res, listener) {
-		const x = new Exchange(req, res, listener);
+	return function handle(req, res, listener, upgrade) {
+		const x = new Exchange(req, res, listener, upgrade);
 		req.on("error", () => {});
 		res.on("error", () => {});
 		res.once("close", () => {

@@ -21,6 +21,8 @@ export type RouteClass =
 	| "delete-hard"
 	/** Spends the server's own rights on behalf of the caller. */
 	| "admin"
+	/** Asks the inference API, whatever the method. */
+	| "inference"
 	/** Nobody gets through. */
 	| "deny";
 
@@ -34,6 +36,7 @@ export const NEEDED: Readonly<Record<RouteClass, Role | undefined>> = {
 	undelete: "editor",
 	"delete-hard": "admin",
 	admin: "admin",
+	inference: "viewer",
 	deny: undefined,
 };
 

@@ -1,8 +1,10 @@
 /** The HTTP servers: limits, one request of a connection at a time, and bytes that never become a request. */
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
+import { createServer, type IncomingMessage, type Server, ServerResponse } from "node:http";
+import { Socket } from "node:net";
 import type { Duplex } from "node:stream";
 import { rawRefusal } from "./answer.ts";
 import { Connections } from "./connections.ts";
+import { BARE } from "./inference/route.ts";
 import type { BoundListener } from "./listeners.ts";
 import type { Handle } from "./pipeline.ts";
 
@@ -35,6 +37,10 @@ function answerRaw(socket: Duplex, code: Parameters<typeof rawRefusal>[0]): void
 	else socket.destroy();
 }
 
+/** Only there does anything upgrade. Elsewhere the header makes no difference to how a request is read. */
+const mayUpgrade = ({ url, headers }: IncomingMessage): boolean =>
+	url?.startsWith(`${BARE}/`) === true && headers.upgrade?.toLowerCase() === "websocket";
+
 /** A server for one listener. It does not listen yet. */
 export function createDoorServer(
 	listener: BoundListener,
@@ -55,7 +61,25 @@ export function createDoorServer(
 		if (res.socket !== null) handle(req, res, listener);
 		else res.once("socket", () => handle(req, res, listener));
 	};
-	const server = createServer({ ...LIMITS, requireHostHeader: false, insecureHTTPParser: false }, inTurn);
+	/** The connection is nobody's any more but ours: the answer, if it is one of HTTP, is its last. */
+	const onUpgrade = (req: IncomingMessage, socket: Duplex, head: Buffer): void => {
+		socket.on("error", () => {});
+		// The answer to a request before this one would land in the middle of what the connection is used for.
+		if (busy.get(socket) || !(socket instanceof Socket)) {
+			socket.destroy();
+			return;
+		}
+		const res = new ServerResponse(req);
+		res.shouldKeepAlive = false;
+		res.assignSocket(socket);
+		res.once("finish", () => socket.destroySoon());
+		handle(req, res, listener, { socket, head });
+	};
+	const server = createServer(
+		{ ...LIMITS, requireHostHeader: false, insecureHTTPParser: false, shouldUpgradeCallback: mayUpgrade },
+		inTurn,
+	);
+	server.on("upgrade", onUpgrade);
 	server.maxHeadersCount = 0;
 	server.on("connection", (socket) => connections.opened(socket));
 	server.on("checkContinue", inTurn);

@@ -2,7 +2,7 @@ import { defineCommand } from "../lib/command.ts";
 import { readSettings } from "../lib/stack/config-file.ts";
 import type { Change, Impact, Plan } from "../lib/stack.ts";
 import { table } from "../lib/text.ts";
-import { openWorkspace, prepareEngine, prepareImages } from "../lib/workspace.ts";
+import { openWorkspace, prepareApiImage, prepareEngine, prepareImages } from "../lib/workspace.ts";
 
 /** What an impact means for the people who use the stack. */
 const WORDS: Record<Impact, string> = {
@@ -20,6 +20,7 @@ export const command = defineCommand({
 		readSettings(context);
 		await prepareEngine(context);
 		await prepareImages(context);
+		await prepareApiImage(context);
 		const stack = await openWorkspace(context);
 		const plan = await stack.preview();
 		return { json: { stack: context.stack, ...plan }, text: page(plan) };

@@ -2,13 +2,12 @@ import { hostName, LABEL, PORT } from "../../infra/contract.ts";
 import { notHealthy } from "../lib/await-health.ts";
 import { type Context, defineCommand, wholeNumber } from "../lib/command.ts";
 import { docker } from "../lib/docker.ts";
-import { control } from "../lib/door.ts";
 import { OpsError } from "../lib/errors.ts";
 import { exec, lastLine } from "../lib/exec.ts";
 import { examine } from "../lib/health.ts";
 import { type Identity, identify } from "../lib/identity.ts";
-import type { Report } from "../lib/report.ts";
 import { table } from "../lib/text.ts";
+import { nameOfJob, withToken } from "../lib/token.ts";
 import { ensureTrainImage } from "../lib/train-image.ts";
 
 /** Longer than any training of this size takes; the token is revoked at the end in any case. */
@@ -46,38 +45,13 @@ export const command = defineCommand({
 		const health = await examine(identity);
 		if (health.verdict !== "healthy") throw await notHealthy(identity, health, context.report);
 		const image = await ensureTrainImage(context);
-		const trained = await withToken(identity, context.report, (token, job) =>
+		const job = nameOfJob("train");
+		const trained = await withToken(identity, context.report, { job, life: TOKEN_LIFE }, (token) =>
 			train(context, identity, { image, token, job, env: { EPOCHS: epochs, RUNS: runs } }),
 		);
 		return { json: trained, text: page(identity, trained) };
 	},
 });
-
-/** An editor token for this one job: its secret exists in this process and in the job, and ends with it. */
-async function withToken<T>(
-	{ name }: Identity,
-	report: Report,
-	work: (token: string, job: string) => Promise<T>,
-): Promise<T> {
-	const job = `train-${new Date()
-		.toISOString()
-		.replace(/[-:]|\.\d+Z$/g, "")
-		.replace("T", "-")}`;
-	const { token, id } = await control(name, "tokens/create", {
-		name: job,
-		role: "editor",
-		expires: TOKEN_LIFE,
-	});
-	try {
-		return await work(token, job);
-	} finally {
-		await control(name, "tokens/revoke", { id }).catch((error: Error) =>
-			report.note(
-				`The token ${job} could not be revoked (${error.message}); it ends by itself in ${TOKEN_LIFE}.`,
-			),
-		);
-	}
-}
 
 interface Job {
 	image: string;
@@ -148,5 +122,6 @@ function page({ url }: Identity, { experiment, experiment_id, model, runs }: Tra
 		table([["RUN", "NAME", "VERSION", ...SHOWN.map((name) => name.toUpperCase())], ...rows]),
 		"",
 		`See it: ${url}/#/experiments/${experiment_id}`,
+		`Serve the last one: npx mlgate promote ${model} latest`,
 	].join("\n");
 }

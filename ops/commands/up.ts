@@ -11,7 +11,7 @@ import { readSettings } from "../lib/stack/config-file.ts";
 import { passphraseEnv } from "../lib/stack/passphrase.ts";
 import { assertPortFree } from "../lib/stack/port.ts";
 import type { StackHandle, UpResult } from "../lib/stack.ts";
-import { openWorkspace, prepareEngine, prepareImages } from "../lib/workspace.ts";
+import { openWorkspace, prepareApiImage, prepareEngine, prepareImages } from "../lib/workspace.ts";
 
 /** State, logs and what the tools unpack; images ask for their own room when they are built. */
 const ROOM_MIB = 512;
@@ -24,8 +24,10 @@ export const command = defineCommand({
 		const identity = await preflight(context);
 		const { report, interrupted } = context;
 		await prepareImages(context);
+		await prepareApiImage(context);
 		const stack = await openWorkspace(context);
 		const result = await bringUp(context, stack, identity);
+		const token = await control(identity.name, "service-token");
 		const { parts, checks } = await awaitHealth(identity, { report, interrupted });
 		const { created, updated, replaced, deleted, changed } = result;
 		const admin = await firstAdmin(identity, context);
@@ -38,6 +40,7 @@ export const command = defineCommand({
 				changes: { created, updated, replaced, deleted },
 				parts,
 				checks,
+				serviceToken: { renewed: token.renewed, expires: token.expires },
 				firstAdmin: { needed: admin.needed },
 			},
 			text: [

@@ -8,8 +8,8 @@ export type ApiAnswer = { status: number; body: string } | { error: string };
 
 /** In the door's container: Node is there. Prints an `ApiAnswer`. */
 const ASK = `
-const [url] = process.argv.slice(1);
-fetch(url, { redirect: "manual", signal: AbortSignal.timeout(5000) })
+const [url, ms] = process.argv.slice(1);
+fetch(url, { redirect: "manual", signal: AbortSignal.timeout(Number(ms)) })
 	.then(async (answer) => ({ status: answer.status, body: (await answer.text()).slice(0, 65536) }))
 	.catch((error) => ({ error: String(error.cause?.message || error.cause?.code || error.message) }))
 	.then((answer) => console.log(JSON.stringify(answer)));
@@ -19,9 +19,17 @@ fetch(url, { redirect: "manual", signal: AbortSignal.timeout(5000) })
 export const portOf = (api: Container): string =>
 	api.Config.Env.find((line) => line.startsWith("PORT="))?.slice("PORT=".length) ?? "";
 
-export async function askApi(door: Container, api: Container, path: string): Promise<ApiAnswer> {
-	const url = `http://${ALIAS.api}:${portOf(api)}${path}`;
-	const { stdout, stderr } = await start(["exec", door.Id, "node", "-e", ASK, url], { timeoutMs: 15_000 });
+/** @param host who is asked: whoever has the API's name now, if not said. */
+export async function askApi(
+	door: Container,
+	api: Container,
+	path: string,
+	{ host = ALIAS.api as string, timeoutMs = 5_000 } = {},
+): Promise<ApiAnswer> {
+	const url = `http://${host}:${portOf(api)}${path}`;
+	const { stdout, stderr } = await start(["exec", door.Id, "node", "-e", ASK, url, String(timeoutMs)], {
+		timeoutMs: timeoutMs + 10_000,
+	});
 	try {
 		return JSON.parse(stdout);
 	} catch {

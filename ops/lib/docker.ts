@@ -114,6 +114,10 @@ async function inspect<T>(kind: "container" | "volume" | "network", ids: readonl
 	return JSON.parse(result.stdout || "[]") as T[];
 }
 
+/** One container by id or name, if there is such a one. */
+export const inspectContainer = async (id: string): Promise<Container | undefined> =>
+	(await inspect<Container>("container", [id]))[0];
+
 const words = (text: string) => text.split(/\s+/).filter(Boolean);
 
 /** All containers of a stack, running or not: parts, keeper, training jobs. */

@@ -69,6 +69,8 @@ export interface ControlCommands {
 	};
 	"tokens/list": { body: undefined; answer: { tokens: DoorToken[] } };
 	"tokens/revoke": { body: { id: string }; answer: { token: DoorToken } };
+	/** The inference API's own token: made anew if it is missing, not valid, or past half its life. */
+	"service-token": { body: undefined; answer: { id: string; expires: string; renewed: boolean } };
 }
 export type ControlCommand = keyof ControlCommands;
 

@@ -69,6 +69,8 @@ export interface StackHandle extends StackRef {
 	config(): ConfigEntry[];
 	/** Checked together with all others before anything is written; the name is fixed once the stack exists. */
 	setConfig(key: string, value: string): Promise<void>;
+	/** Keeps a secret of the user's in the encrypted configuration; `value` has been checked. */
+	setSecret(key: string, value: string): Promise<void>;
 	/** Makes the secrets that are missing, as `preview` and `up` do. They stay in Pulumi's encrypted configuration. */
 	ensureSecrets(): Promise<{ made: SecretKey[] }>;
 	/** What `up` would do, the host having been looked at. */
@@ -168,17 +170,22 @@ class Handle implements StackHandle {
 		writeSetting(this, key, value);
 	}
 
+	async setSecret(key: string, value: string): Promise<void> {
+		await this.#guard("keep the secret", () => this.#writeSecret(key, value));
+	}
+
+	/** On standard input: arguments can be read by everybody on the host. */
+	async #writeSecret(key: string, value: string): Promise<void> {
+		const args = ["config", "set", "--secret", `${PROJECT}:${key}`, "--stack", this.stack];
+		await this.#pulumi.exec(args, value);
+	}
+
 	async ensureSecrets(): Promise<{ made: SecretKey[] }> {
 		const present = presentSecrets(this);
 		const made = SECRET_KEYS.filter((key) => !present.includes(key));
 		await this.#guard("make the secrets", async () => {
-			// On standard input: arguments can be read by everybody on the host.
-			for (const key of made)
-				await this.#pulumi.exec(
-					["config", "set", "--secret", `${PROJECT}:${key}`, "--stack", this.stack],
-					// 40 characters: the longest that MinIO takes for a secret key.
-					randomBytes(30).toString("base64url"),
-				);
+			// 40 characters: the longest that MinIO takes for a secret key.
+			for (const key of made) await this.#writeSecret(key, randomBytes(30).toString("base64url"));
 		});
 		const { name } = this.settings();
 		if (made.length > 0 && (await this.#guard("look for data", () => hasData(name))))

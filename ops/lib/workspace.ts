@@ -1,9 +1,13 @@
 /** The way from a command to an open stack: engine, tools, images, Pulumi. What is there already is only looked at. */
 import { IMAGES } from "../../infra/contract.ts";
+import { imageExists } from "./base-image.ts";
 import { ensureImages } from "./build-images.ts";
 import type { Context } from "./command.ts";
 import { ensureEngine } from "./engine.ts";
+import { OpsError } from "./errors.ts";
+import { exec, lastLine } from "./exec.ts";
 import { ensurePulumi } from "./pulumi-tools.ts";
+import { plainConfig, readSettings } from "./stack/config-file.ts";
 import type { StackHandle } from "./stack.ts";
 
 /** An engine that answers. Everything that talks to Docker from here on talks to this one. */
@@ -13,8 +17,28 @@ export async function prepareEngine(context: Context): Promise<void> {
 	process.env.DOCKER_HOST ??= endpoint;
 }
 
-/** All images of the stack, built if they are not there. */
-export const prepareImages = (context: Context) => ensureImages(context.report, IMAGES, context);
+/** All images of the stack that are mlgate's own, built if they are not there. */
+export async function prepareImages(context: Context): Promise<void> {
+	const own = plainConfig(context)["api.image"];
+	await ensureImages(context.report, own ? IMAGES.filter((image) => image !== "api") : IMAGES, context);
+}
+
+/** The user's own image, if the settings name one; one that is on the host is taken as it is, as Docker does. */
+export async function prepareApiImage(context: Context): Promise<void> {
+	const image = readSettings(context)["api.image"];
+	if (!image || (await imageExists(image))) return;
+	const { code, stderr } = await context.report.step(`Pulling ${image}`, ({ detail }) =>
+		exec(["docker", "pull", image], { onLine: detail }),
+	);
+	if (code === 0) return;
+	throw new OpsError({
+		code: "API_IMAGE_MISSING",
+		kind: "precondition",
+		what: `The image ${image} (setting api.image) is not on this host and cannot be pulled.`,
+		why: lastLine(stderr),
+		fix: `Build it here under that name, log in to its registry (docker login), or go back to the reference API: npx mlgate config set api.image ''`,
+	});
+}
 
 /** The stack, open. Needs the engine. */
 export async function openWorkspace(context: Context): Promise<StackHandle> {

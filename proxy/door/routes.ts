@@ -3,7 +3,7 @@ import type { Authority, Check, Identity } from "../authority.ts";
 import { DOOR_ERRORS } from "../errors.ts";
 import { canonicalTarget } from "../gate/target.ts";
 import { atLeast, type Role, type RouteClass } from "../roles.ts";
-import { match, TAILS } from "../routes/match.ts";
+import { EVERY_TAIL, routeOf } from "../routes/every.ts";
 
 export interface DoorRoutesOptions {
 	authority: Pick<Authority, "jwks" | "checks">;
@@ -29,7 +29,7 @@ export interface Why {
 	canonical: string | null;
 	/** The code of the refusal that everybody gets, from the table of errors. */
 	refused: string | null;
-	/** MLflow's rule that it would match. */
+	/** The rule that it would match, MLflow's or `/inference/<path:path>`. */
 	route: string | null;
 	class: RouteClass | null;
 	/** The lowest role that may. */
@@ -43,13 +43,13 @@ export interface Why {
 function why(identity: Identity, method: string, path: string): Why {
 	const told = { method, path, canonical: null, refused: null, route: null, class: null, needs: null };
 	const { role } = identity;
-	const target = canonicalTarget(method, path, TAILS);
+	const target = canonicalTarget(method, path, EVERY_TAIL);
 	if ("refused" in target) {
 		const { message } = DOOR_ERRORS[target.refused];
 		return { ...told, role, refused: target.refused, allowed: false, message };
 	}
 	const canonical = target.forward;
-	const route = match(method, target);
+	const route = routeOf(method, target);
 	if (route?.needs === undefined) {
 		const { message } = DOOR_ERRORS.ROUTE_UNKNOWN;
 		return { ...told, role, canonical, refused: "ROUTE_UNKNOWN", allowed: false, message };

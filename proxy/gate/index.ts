@@ -19,12 +19,14 @@ export interface Refused {
 	planted?: readonly string[];
 }
 
+/** @param upgrading the connection is to be switched to WebSocket */
 export function gate(
 	req: IncomingMessage,
 	hosts: ReadonlySet<string>,
 	tails: readonly Tail[],
+	upgrading = false,
 ): Target | Refused {
-	const refused = refusedHeaders(req) ?? refusedFraming(req);
+	const refused = refusedHeaders(req) ?? refusedFraming(req, upgrading);
 	if (refused !== undefined) return { refused, close: true };
 	const target = canonicalTarget(req.method ?? "", req.url ?? "", tails);
 	if ("refused" in target) return target;

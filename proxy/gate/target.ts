@@ -14,8 +14,11 @@ import type { DoorErrorCode } from "../errors.ts";
 export interface Tail {
 	/** Ends in `/`. */
 	prefix: string;
-	/** `artifact`: names that people chose, decoded and encoded again. `plain`: no character that needs encoding. */
-	kind: "artifact" | "plain";
+	/**
+	 * `artifact`: names that people chose, decoded and encoded again. `plain`: no character that needs encoding.
+	 * `open`: paths of a server that we know nothing about; it decides nothing that we have decided.
+	 */
+	kind: "artifact" | "plain" | "open";
 }
 
 export interface Target {
@@ -93,6 +96,40 @@ function artifactName(method: string, raw: string): { name: string } | { refused
 	return { name };
 }
 
+/** What `encodeURIComponent` encodes and RFC 3986 allows in a segment. Servers match on `name:verb` as it stands. */
+const SEGMENT_FRIENDLY = /%(?:24|26|2B|2C|3A|3D|40)/g;
+
+/** One spelling for the rest of an open path: UTF-8, each segment decoded once and encoded again. */
+function openPath(raw: string): { name: string; encoded: string } | { refused: DoorErrorCode } {
+	if (BAD_PERCENT.test(raw)) return { refused: "TARGET_ENCODING" };
+	if (/%2f/i.test(raw)) return { refused: "TARGET_ENCODED_SLASH" };
+	if (raw.includes(";")) return { refused: "TARGET_PARAMETERS" };
+	let name: string;
+	try {
+		name = decodeURIComponent(raw);
+	} catch {
+		return { refused: "TARGET_ENCODING" };
+	}
+	if (CONTROL.test(name)) return { refused: "TARGET_CHARACTER" };
+	if (name.includes("\\")) return { refused: "TARGET_BACKSLASH" };
+	if (name.startsWith("/") || name.includes("//")) return { refused: "TARGET_EMPTY_SEGMENT" };
+	// At every level: a server that decodes twice is not made to climb out of what we were asked for.
+	let level = name;
+	for (let i = 0; i < 10; i++) {
+		if (DOT_SEGMENT.test(level)) return { refused: "TARGET_DOT_SEGMENT" };
+		const next = unquote(level);
+		if (next === level) break;
+		level = next;
+	}
+	const encoded = UNRESERVED.test(name)
+		? name
+		: name
+				.split("/")
+				.map((segment) => encodeURIComponent(segment).replace(SEGMENT_FRIENDLY, unquote))
+				.join("/");
+	return { name, encoded };
+}
+
 /** Pairs that every parser reads alike: `name=value`, both non-special, joined by `&`. */
 const PLAIN_QUERY = /^(?:[A-Za-z0-9\-._~!$'()*,:@/?]+=[A-Za-z0-9\-._~!$'()*,:@/?]*(?:&(?=[^&])|$))*$/;
 const FRIENDLY = /%(?:24|2C|3A|40|2F|3F)/g;
@@ -154,6 +191,11 @@ export function canonicalTarget(
 		} else {
 			encoded = path;
 		}
+	} else if (tail?.kind === "open") {
+		const found = openPath(rawPath.slice(tail.prefix.length));
+		if ("refused" in found) return found;
+		path = tail.prefix + found.name;
+		encoded = tail.prefix + found.encoded;
 	} else if (!PLAIN_PATH.test(rawPath)) {
 		return { refused: whyNotPlain(rawPath) };
 	} else if (rawPath.includes("{") || rawPath.includes("}")) {

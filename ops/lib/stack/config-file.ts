@@ -36,7 +36,7 @@ export interface ConfigEntry {
 }
 
 /** Shown in place of a secret. */
-const ENCRYPTED = "(encrypted)";
+export const ENCRYPTED = "(encrypted)";
 
 const PREFIX = `${PROJECT}:`;
 

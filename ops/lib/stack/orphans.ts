@@ -88,7 +88,11 @@ export async function hasData(stackName: string): Promise<boolean> {
 }
 
 const containerNames = (stackName: string): ReadonlySet<string> =>
-	new Set(PARTS.flatMap((part) => [hostName.container(stackName, part), hostName.courier(stackName, part)]));
+	new Set(
+		[hostName.container, hostName.courier, hostName.candidate].flatMap((nameOf) =>
+			PARTS.map((part) => nameOf(stackName, part)),
+		),
+	);
 
 const networkNames = (stackName: string): ReadonlySet<string> =>
 	new Set(Object.keys(NETWORKS).map((network) => hostName.network(stackName, network as NetworkName)));

@@ -17,6 +17,8 @@ export interface Declaration {
 	resources: Declared[];
 	outputs: Record<string, unknown>;
 	secrets: Record<SecretKey, string>;
+	/** What the user keeps as `api.secretEnv`: one variable, `MODEL_KEY`. */
+	modelKey: string;
 }
 
 /** Type tokens of the docker provider. */
@@ -34,11 +36,13 @@ export async function declare(
 	const secrets = Object.fromEntries(
 		SECRET_KEYS.map((key) => [key, randomBytes(30).toString("base64url")]),
 	) as Record<SecretKey, string>;
+	const modelKey = randomBytes(30).toString("base64url");
+	const kept = { ...secrets, "api.secretEnv": JSON.stringify({ MODEL_KEY: modelKey }) };
 	pulumi.runtime.setAllConfig(
 		Object.fromEntries(
-			Object.entries({ ...raw, ...secrets }).map(([key, value]) => [`${PROJECT}:${key}`, value]),
+			Object.entries({ ...raw, ...kept }).map(([key, value]) => [`${PROJECT}:${key}`, value]),
 		),
-		SECRET_KEYS.map((key) => `${PROJECT}:${key}`),
+		Object.keys(kept).map((key) => `${PROJECT}:${key}`),
 	);
 	const sent = new Map<string, Record<string, unknown>>();
 	const options = new Map<string, pulumi.CustomResourceOptions>();
@@ -69,7 +73,7 @@ export async function declare(
 		const [type = "", name = ""] = key.split(" ");
 		return { type, name, inputs: sent.get(key) ?? {}, options: given };
 	});
-	return { resources, outputs: outputs as Record<string, unknown>, secrets };
+	return { resources, outputs: outputs as Record<string, unknown>, secrets, modelKey };
 }
 
 const SIGNATURE = "4dabf18193072939515e22adb298388d";

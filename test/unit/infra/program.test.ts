@@ -4,7 +4,14 @@ import fc from "fast-check";
 import { beforeAll, describe, expect, it } from "vitest";
 import { configuration } from "../../../infra/configuration.ts";
 import { DATA_VOLUMES, LABEL, NETWORKS, PARTS, PATH, SECRET_FILE, UID } from "../../../infra/contract.ts";
-import { parseSettings, SETTING_KEYS, SETTINGS, type SettingKey } from "../../../infra/settings.ts";
+import {
+	isSecretSetting,
+	parseSettings,
+	SETTING_KEYS,
+	SETTINGS,
+	type SettingKey,
+	type Settings,
+} from "../../../infra/settings.ts";
 import { type Declaration, type Declared, declare, reveal, TYPE, texts } from "./declare.ts";
 
 /** Inputs as the provider gets them: no outputs left. */
@@ -20,13 +27,21 @@ const isPart = ({ name }: Declared) => PARTS.some((part) => part === name);
 const partsOf = (declaration: Declaration) => containersOf(declaration).filter(isPart);
 const couriersOf = (declaration: Declaration) => containersOf(declaration).filter((one) => !isPart(one));
 
+/** Of settings that nothing but a pattern describes. */
+const EXAMPLES: Partial<Record<SettingKey, readonly string[]>> = {
+	"api.model": ["flavor-ml-embeddings", "küche, groß"],
+	"api.image": ["", "registry.example:5000/team/model:1.4", "model@sha256:abc"],
+	"api.health": ["", "/health?deep=1", "python -c 'import model'"],
+	"api.ready": ["", "/similar?ingredient=%E7%9B%90"],
+	"api.env": ["{}", '{"LOG_LEVEL": "debug", "GREETING": "a = \'b\'"}'],
+};
+
 /** Values of the settings that anybody may choose, all of them valid together. */
 const anyConfiguration = fc
 	.record(
-		Object.fromEntries(SETTING_KEYS.map((key) => [key, anyValue(key)])) as Record<
-			SettingKey,
-			fc.Arbitrary<string>
-		>,
+		Object.fromEntries(
+			SETTING_KEYS.filter((key) => !isSecretSetting(key)).map((key) => [key, anyValue(key)]),
+		) as Record<SettingKey, fc.Arbitrary<string>>,
 		{ requiredKeys: [] },
 	)
 	.filter((raw) => {
@@ -42,19 +57,26 @@ function anyValue(key: SettingKey): fc.Arbitrary<string> {
 	const { expects } = SETTINGS[key];
 	const [, min, max] = expects.match(/from (\d+) to (\d+)/) ?? [];
 	if (max) return fc.integer({ min: Number(min), max: Math.min(Number(max), 65_536) }).map(String);
+	const examples = EXAMPLES[key];
+	if (examples) return fc.constantFrom(...examples);
 	if (key === "name") return fc.stringMatching(/^[a-z][a-z0-9]{0,9}(-[a-z0-9]{1,9}){0,2}$/);
 	return fc.constantFrom(...expects.replace("one of ", "").split(", "));
 }
 
+/** Parts that get no secret files: whatever they may know, they are told otherwise. */
+const WITHOUT_FILES: readonly string[] = ["api"];
+
 /** What holds whatever the configuration. */
-const INVARIANTS: Record<string, (declaration: Declaration) => void> = {
-	"one container a part, one courier a part"(declaration) {
+const INVARIANTS: Record<string, (declaration: Declaration, settings: Settings) => void> = {
+	"one container a part, one courier for each part with secret files"(declaration) {
 		expect(
 			partsOf(declaration)
 				.map(({ name }) => name)
 				.sort(),
 		).toEqual([...PARTS].sort());
-		expect(couriersOf(declaration)).toHaveLength(PARTS.length);
+		expect(couriersOf(declaration).map(({ name }) => name)).toEqual(
+			PARTS.filter((part) => !WITHOUT_FILES.includes(part)).map((part) => `${part}-courier`),
+		);
 	},
 	"only the door publishes, and on the loopback alone"(declaration) {
 		for (const { name, args } of containersOf(declaration)) {
@@ -90,7 +112,7 @@ const INVARIANTS: Record<string, (declaration: Declaration) => void> = {
 		for (const { args } of partsOf(declaration)) {
 			expect(args.memory).toBeGreaterThanOrEqual(256);
 			expect(args.memorySwap).toBe(args.memory);
-			expect(args.healthcheck?.tests?.[0]).toBe("CMD");
+			expect(args.healthcheck?.tests?.[0]).toMatch(/^CMD(-SHELL)?$/);
 			for (const time of ["interval", "timeout", "startPeriod"] as const)
 				expect(args.healthcheck?.[time]).toMatch(/^(\d+h)?(\d+m)?\d+s$/);
 			expect(args.wait).toBe(true);
@@ -115,23 +137,24 @@ const INVARIANTS: Record<string, (declaration: Declaration) => void> = {
 		expect(new Set(partsOf(declaration).map(({ args }) => args.user)).size).toBe(PARTS.length);
 	},
 	"what the provider would take for done is replaced"(declaration) {
-		for (const { options } of partsOf(declaration)) {
+		for (const { name, options } of partsOf(declaration)) {
 			expect(options.deleteBeforeReplace).toBe(true);
 			expect(options.replaceOnChanges).toEqual(expect.arrayContaining(["healthcheck", "init", "tmpfs"]));
-			expect(options.replacementTrigger).toBeDefined();
+			expect(options.replacementTrigger !== undefined).toBe(!WITHOUT_FILES.includes(name));
 		}
 	},
-	"nothing is left for the engine or an image to decide"(declaration) {
-		for (const { args } of partsOf(declaration)) {
+	"nothing is left for the engine or an image to decide"(declaration, settings) {
+		for (const { name, args } of partsOf(declaration)) {
 			expect(args.networkMode).toBe("bridge");
-			expect(args.init).toBe(false);
+			// Of somebody else's program nobody knows whether it was written to be process 1.
+			expect(args.init).toBe(name === "api");
 			expect(args.removeVolumes).toBe(false);
 			expect(args.shmSize).toBeGreaterThan(0);
 			expect(args.image).toMatch(/^sha256:/);
 		}
 		for (const { options, inputs } of declaration.resources.filter(({ type }) => type === TYPE.image)) {
 			expect(inputs.keepLocally).toBe(true);
-			expect(inputs.name).toMatch(/^mlgate-[a-z]+:[0-9a-f]{12}$/);
+			if (inputs.name !== settings["api.image"]) expect(inputs.name).toMatch(/^mlgate-[a-z]+:[0-9a-f]{12}$/);
 			expect(options.parent).toBeDefined();
 		}
 	},
@@ -154,7 +177,10 @@ const INVARIANTS: Record<string, (declaration: Declaration) => void> = {
 			expect(options.deleteBeforeReplace).toBe(true);
 		}
 	},
-	"the stores and MLflow are on `data` alone; the door has a way out by `edge` alone"(declaration) {
+	"the stores and MLflow are on `data` alone; the door has a way out by `edge` alone, the API by `egress` if asked"(
+		declaration,
+		settings,
+	) {
 		const places = Object.fromEntries(
 			partsOf(declaration).map(({ name, args }) => [
 				name,
@@ -166,6 +192,7 @@ const INVARIANTS: Record<string, (declaration: Declaration) => void> = {
 			minio: ["data"],
 			mlflow: ["data"],
 			door: ["edge", "clients", "serve", "data", "ident"],
+			api: settings["api.internet"] ? ["serve", "egress"] : ["serve"],
 		});
 		const wayOut = places.door?.filter((name) => !NETWORKS[name as keyof typeof NETWORKS].internal);
 		expect(wayOut).toEqual(["edge"]);
@@ -214,9 +241,14 @@ const INVARIANTS: Record<string, (declaration: Declaration) => void> = {
 			"secret.minio-mlflow": [upload("minio"), upload("mlflow")],
 			"secret.minio-door": [upload("door"), upload("minio")],
 		});
+		const holding = said.filter(({ text }) => text.includes(declaration.modelKey));
+		expect(holding.map(({ text, secret }) => [text, secret])).toEqual([
+			[`MODEL_KEY=${declaration.modelKey}`, true],
+		]);
+		expect(holding[0]?.path).toMatch(/^Container api\.envs\.\d+$/);
 		// What an output turns into where a text was meant.
 		expect(said.filter(({ text }) => text.includes("Output<T>"))).toEqual([]);
-		for (const secret of Object.values(declaration.secrets))
+		for (const secret of [...Object.values(declaration.secrets), declaration.modelKey])
 			expect(JSON.stringify(declaration.outputs)).not.toContain(secret);
 	},
 	"secret files belong to the part's user, are read-only, and lie in a volume of their own"(declaration) {
@@ -247,6 +279,36 @@ const INVARIANTS: Record<string, (declaration: Declaration) => void> = {
 			expect(holders.map(({ name, target }) => [name, target])).toEqual([[volume, PATH.data[volume]]]);
 		}
 	},
+	"the door writes the service token, the API reads it, and nobody else sees it"(declaration) {
+		const mounts = partsOf(declaration).flatMap(({ name, args }) =>
+			(args.mounts ?? [])
+				.filter(({ source, target }) => source?.endsWith("-service") || target === PATH.service)
+				.map(({ source, target, readOnly }) => [name, source, target, readOnly ?? false]),
+		);
+		const source = `${declaration.outputs.clientsNetwork?.toString().replace(/-clients$/, "")}-service`;
+		expect(mounts).toEqual([
+			["door", source, PATH.service, false],
+			["api", source, PATH.service, true],
+		]);
+	},
+	"the API is told the way through the door and nothing of the stores"(declaration, settings) {
+		const api = partsOf(declaration).find(({ name }) => name === "api");
+		const env = Object.fromEntries((api?.args.envs ?? []).map((line) => line.split(/=(.*)/s)));
+		expect(env).toEqual({
+			...settings["api.env"],
+			HOME: "/tmp",
+			MLFLOW_TRACKING_URI: "http://mlflow:5000",
+			MLFLOW_TRACKING_TOKEN_FILE: "/run/mlgate-service/token",
+			NETRC: "/run/mlgate-service/netrc",
+			FLAVOR_MODEL_NAME: settings["api.model"],
+			FLAVOR_MODEL_STAGE: settings["api.stage"],
+			PORT: String(settings["api.port"]),
+			MODEL_KEY: declaration.modelKey,
+		});
+		const door = partsOf(declaration).find(({ name }) => name === "door");
+		expect(door?.args.envs).toContain(`DOOR_API_URL=http://api:${settings["api.port"]}`);
+		expect(door?.args.envs).toContain(`DOOR_SERVICE_FOLDER=${PATH.service}`);
+	},
 	"parts wait for what they need, never in a circle"(declaration) {
 		const needs = new Map(
 			partsOf(declaration).map(({ name, options }) => [name, namesOf(options.dependsOn)]),
@@ -255,7 +317,7 @@ const INVARIANTS: Record<string, (declaration: Declaration) => void> = {
 			expect(above).not.toContain(name);
 			return [...(needs.get(name) ?? []).flatMap((next) => order(next, [...above, name])), name];
 		};
-		expect(order("door")).toEqual(expect.arrayContaining([...PARTS]));
+		expect(order("api")).toEqual(expect.arrayContaining([...PARTS]));
 		expect(needs.get("mlflow")).toEqual(expect.arrayContaining(["postgres", "minio"]));
 	},
 };
@@ -281,7 +343,7 @@ describe("the program, whatever the configuration", () => {
 			expect(declared).toHaveLength(24);
 			for (const { raw, declaration } of declared)
 				try {
-					check(declaration);
+					check(declaration, parseSettings(raw, "unit"));
 				} catch (cause) {
 					throw new Error(`with ${JSON.stringify(raw)} (FC_SEED=${seed}): ${cause}`, { cause });
 				}

@@ -37,6 +37,17 @@ describe("settings", () => {
 			"door.logLevel": "info",
 			"session.idleHours": 12,
 			"session.maxDays": 7,
+			"api.model": "flavor-ml-embeddings",
+			"api.stage": "Staging",
+			"api.image": "",
+			"api.port": 8000,
+			"api.health": "",
+			"api.ready": "",
+			"api.reload": "auto",
+			"api.env": {},
+			"api.secretEnv": {},
+			"api.memory": 512,
+			"api.internet": false,
 		});
 	});
 
@@ -94,6 +105,30 @@ describe("settings", () => {
 		["door.logLevel", ["INFO", "verbose", "", "silent", "__proto__"]],
 		["session.idleHours", ["0", "721", "12h"]],
 		["session.maxDays", ["0", "91", "true"]],
+		["api.model", ["", "a/b", "a:b", "a?", "a#b", "100%", 'a"b', " a", "a\nb"]],
+		["api.stage", ["staging", "None", "Archived", ""]],
+		["api.image", ["Team/model", "-v", "model latest", "--privileged", "a;b", "a$(b)"]],
+		["api.port", ["80", "65536", ""]],
+		["api.health", ["/a b", "/a'b", '/a"b', "/a`b`", "/a\\b", " x", "x\ny", "/ä"]],
+		["api.ready", ["ready", "http://x/", "/a'b"]],
+		["api.reload", ["", "yes", "Follows"]],
+		[
+			"api.env",
+			[
+				"",
+				"A=1",
+				"[]",
+				'"A"',
+				"null",
+				'{"A": 1}',
+				'{"1A": "x"}',
+				'{"A": "x\\ny"}',
+				'{"PORT": "1"}',
+				'{"NETRC": ""}',
+			],
+		],
+		["api.memory", ["255", "1GB"]],
+		["api.internet", ["yes", "1", "", "True"]],
 	] as const)("refuse what %s cannot be, and say what it can", (key, values) => {
 		for (const value of values) {
 			const [problem] = problems({ [key]: value });
@@ -148,6 +183,16 @@ describe("settings", () => {
 	it("pass over the stack's own secrets, and over no other key that looks like one", () => {
 		expect(problems(Object.fromEntries(SECRET_KEYS.map((key) => [key, "x"])))).toEqual([]);
 		expect(problems({ "secret.other": "x" }).map(({ key }) => key)).toEqual(["secret.other"]);
+	});
+
+	it("refuse a secret that stands in clear, and do not show it", () => {
+		const [problem, ...others] = problems({ "api.secretEnv": '{"KEY": "hunter2"}' });
+		expect(others).toEqual([]);
+		expect(problem).toEqual({
+			key: "api.secretEnv",
+			what: "mlgate:api.secretEnv stands in clear in Pulumi.local.yaml.",
+			fix: "Remove it there, and give it on standard input: npx mlgate config set api.secretEnv < <file>",
+		});
 	});
 
 	it("refuse keys of every object", () => {
@@ -215,6 +260,7 @@ describe("the table of settings", () => {
 			const setting: Setting = SETTINGS[key];
 			expect(rows[index + 2]).toContain(setting.meaning);
 			expect(setting.meaning).toMatch(/^[A-Z].*[^.]\.$/);
+			if (key !== "name") expect(setting.default("local") || setting.defaultInWords).toBeTruthy();
 		}
 	});
 });

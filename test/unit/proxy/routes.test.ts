@@ -76,6 +76,7 @@ describe("roles and classes", () => {
 		undelete: ["editor", "admin"],
 		"delete-hard": ["admin"],
 		admin: ["admin"],
+		inference: ["viewer", "editor", "admin"],
 		deny: [],
 	};
 

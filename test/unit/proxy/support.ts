@@ -187,9 +187,11 @@ export interface Rig {
 }
 
 export async function rig(
-	options: Partial<Pick<DoorOptions, "transfers" | "artifacts" | "rates" | "reads">> & {
+	options: Partial<Pick<DoorOptions, "transfers" | "artifacts" | "rates" | "reads" | "inference">> & {
 		drainSeconds?: number;
 		uiFolder?: string;
+		/** The inference API's origin. */
+		api?: string;
 	} = {},
 ): Promise<Rig> {
 	const upstream = new Upstream();
@@ -208,6 +210,8 @@ export async function rig(
 			mlflow: { url: `http://127.0.0.1:${upstreamPort}` },
 			metrics: undefined,
 			...(options.uiFolder === undefined ? {} : { uiFolder: options.uiFolder }),
+			name: "lab",
+			api: options.api === undefined ? undefined : { url: options.api },
 			drainSeconds: options.drainSeconds ?? 5,
 		},
 		authority,
@@ -218,6 +222,7 @@ export async function rig(
 		...(options.reads === undefined ? {} : { reads: options.reads }),
 		...(options.artifacts === undefined ? {} : { artifacts: options.artifacts }),
 		...(options.rates === undefined ? {} : { rates: options.rates }),
+		...(options.inference === undefined ? {} : { inference: options.inference }),
 	});
 	const port = door.listeners[0]?.port ?? 0;
 	return {
