@@ -87,7 +87,7 @@ const PAGE: Safety = {
 	),
 	cache: "private, no-cache",
 };
-const FILE: Safety = { headers: withPolicy(FILES_POLICY), cache: "private, max-age=86400" };
+const FILE: Safety = { headers: withPolicy(FILES_POLICY), cache: "private, no-cache" };
 /** Their name changes with every byte in them. */
 const HASHED: Safety = { headers: withPolicy(FILES_POLICY), cache: "private, max-age=31536000, immutable" };
 /** For whoever sends artifacts, MLflow or the door. */

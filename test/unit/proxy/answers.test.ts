@@ -170,7 +170,8 @@ describe("roles", () => {
 							? 405
 							: 200;
 				expect([route.method, path, role, answer.status]).toEqual([route.method, path, role, expected]);
-				expect(it.upstream.seen.length).toBe(expected === 200 ? 1 : 0);
+				// MLflow's page is fetched apart and kept for a while: see menu.test.ts.
+				if (route.rule !== "/") expect(it.upstream.seen.length).toBe(expected === 200 ? 1 : 0);
 				if (expected === 403 && route.method !== "HEAD") {
 					const said = JSON.parse(answer.body);
 					expect(said.error_code).toBe("PERMISSION_DENIED");

@@ -86,7 +86,7 @@ describe("MLflow's page", () => {
 		expect((await get("/static-files/static/js/185.8e1e0cb5.chunk.js"))["cache-control"]).toContain(
 			"immutable",
 		);
-		expect((await get("/static-files/favicon.ico"))["cache-control"]).toBe("private, max-age=86400");
+		expect((await get("/static-files/favicon.ico"))["cache-control"]).toBe("private, no-cache");
 	});
 
 	test("a file that is not there is not kept", async () => {
