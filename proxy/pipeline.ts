@@ -78,6 +78,7 @@ class Exchange {
 	readonly listener: BoundListener;
 	readonly upgrade: Upgrade | undefined;
 	readonly started = performance.now();
+	readonly patience: Patience;
 	/** The response has closed. Before it has finished that means: the client has left. */
 	gone = false;
 	/** The connection speaks another protocol now. */
@@ -90,7 +91,14 @@ class Exchange {
 	/** Of what changes something, where it was small. */
 	body: Buffer | undefined;
 
-	constructor(req: IncomingMessage, res: ServerResponse, listener: BoundListener, upgrade?: Upgrade) {
+	constructor(
+		req: IncomingMessage,
+		res: ServerResponse,
+		listener: BoundListener,
+		patience: number,
+		upgrade?: Upgrade,
+	) {
+		this.patience = new Patience(patience);
 		this.req = req;
 		this.res = res;
 		this.listener = listener;
@@ -265,8 +273,7 @@ export function openPipeline(options: PipelineOptions): Handle {
 			const refused = route.query(new URLSearchParams(target.query));
 			if (refused !== undefined) return x.refuse(refused);
 		}
-		const patience = new Patience(options.patience);
-		res.once("close", () => patience.leave());
+		const { patience } = x;
 		const allowed: Allowed = {
 			req,
 			res,
@@ -307,11 +314,12 @@ export function openPipeline(options: PipelineOptions): Handle {
 	}
 
 	return function handle(req, res, listener, upgrade) {
-		const x = new Exchange(req, res, listener, upgrade);
+		const x = new Exchange(req, res, listener, options.patience, upgrade);
 		req.on("error", () => {});
 		res.on("error", () => {});
 		res.once("close", () => {
 			x.gone = true;
+			x.patience.leave();
 			record(x);
 		});
 		if (!accepting()) res.shouldKeepAlive = false;

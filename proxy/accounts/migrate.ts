@@ -26,10 +26,12 @@ export async function migrate(database: Database, log: Log): Promise<void> {
 		await sql(
 			"create table if not exists schema_migrations (version int primary key, file text not null, applied_at timestamptz not null)",
 		);
-		const [row] = await sql("select coalesce(max(version), 0)::int as version from schema_migrations");
-		const current: number = row?.version;
+		const applied = new Set(
+			(await sql("select version from schema_migrations")).map(({ version }) => version),
+		);
+		const current = Math.max(0, ...applied);
 		if (current > newest) throw new AccountsError("DATABASE_NEWER", current, newest);
-		for (const { version, file } of known.filter((migration) => migration.version > current)) {
+		for (const { version, file } of known.filter((migration) => !applied.has(migration.version))) {
 			await sql(await readFile(new URL(file, FOLDER), "utf8"));
 			await sql("insert into schema_migrations values ($1, $2, now())", [version, file]);
 			log.info({ migration: file }, "accounts database migrated");
