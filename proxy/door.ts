@@ -113,6 +113,7 @@ export async function openDoor({
 			api: () => inference.isThere(),
 		},
 		log,
+		told: (...wait) => metrics.held(...wait),
 		...room,
 	});
 	const upstream = holdUpstream(direct, holds);
@@ -127,10 +128,11 @@ export async function openDoor({
 		transfers,
 		...bounds,
 	});
-	const metrics = new Metrics({ transfers: () => transfers.size, upstream: () => upstream.stats });
+	const metrics: Metrics = new Metrics({ transfers: () => transfers.size, upstream: () => upstream.stats });
 	const artifacts =
 		place &&
 		openArtifacts({ ...place, mlflow: mlflowOver(upstream), log, moved: metrics.moved.bind(metrics) });
+	metrics.holds(() => holds.list());
 	if (artifacts !== undefined) metrics.uploads(() => artifacts.unfinished);
 	const checks = async () => (await Promise.all([probeUpstream(direct), artifacts?.check() ?? []])).flat();
 	const handle = openPipeline({
@@ -147,7 +149,7 @@ export async function openDoor({
 			...(artifacts ? [artifactsAnswerer(artifacts, transfers)] : []),
 			...(settings.uiFolder === undefined ? [] : [uiAnswerer(settings.uiFolder, transfers)]),
 			readsAnswerer({ upstream, transfers, ...reads }),
-			...(creates ? [createsAnswerer({ ...creates, upstream, holds, transfers })] : []),
+			...(creates ? [createsAnswerer({ ...creates, upstream, holds, transfers, metrics })] : []),
 			forwardTo(transfers),
 		],
 		audit,

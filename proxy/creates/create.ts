@@ -16,6 +16,7 @@ import { hasBody } from "../gate/framing.ts";
 import { REFUSALS } from "../hold/answerer.ts";
 import type { Holds } from "../hold/holds.ts";
 import { type HeldRequest, HoldError } from "../hold/upstream.ts";
+import type { Metrics } from "../metrics.ts";
 import { DECIDING, messageOf } from "../routes/bodies.ts";
 import { type Finder, Unsettled } from "./finder.ts";
 import type { Intent, Intents, NewIntent } from "./intents.ts";
@@ -30,6 +31,7 @@ export interface Parts {
 	intents: Intents;
 	finder: Finder;
 	stands(identity: Identity): boolean;
+	metrics: Pick<Metrics, "recovered">;
 }
 
 /** MLflow's answer. */
@@ -169,7 +171,7 @@ export class Create implements Watched {
 	}
 
 	async #make(intent: Intent, body: Buffer, message: Message | undefined): Promise<void> {
-		const { intents } = this.#parts;
+		const { intents, metrics } = this.#parts;
 		// One that somebody else has left was sent already: what it made is there, or can be asked for anew.
 		let outcome: Outcome =
 			intent.lostAt === undefined
@@ -190,12 +192,16 @@ export class Create implements Watched {
 				intents.leave(intent);
 				return this.#fail(outcome.error);
 			}
-			if (found !== undefined) return this.#tell(intent, message, found);
+			if (found !== undefined) {
+				metrics.recovered("found");
+				return this.#tell(intent, message, found);
+			}
 			if (outcome.answer !== undefined) return this.#tell(intent, message, outcome.answer);
 			if (this.#over || !this.#parts.stands(this.identity)) {
 				intents.close(intent, undefined);
 				return this.end("CREDENTIAL_ENDED");
 			}
+			metrics.recovered("repeated");
 			outcome = await this.#ask(body);
 		}
 	}

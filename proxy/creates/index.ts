@@ -32,9 +32,10 @@ export async function openCreates(
 ): Promise<Creates> {
 	const tracking = new URL(settings.url);
 	tracking.pathname = `/${encodeURIComponent(mlflow)}`;
-	const intents = new Intents(new Database(settings, log, { durable: false }), log);
+	const own = new Database(settings, log, { durable: false });
+	const intents = new Intents(own, log);
 	const finder = new Finder(new Database({ ...settings, url: tracking.href }, log), settle);
-	await intents.open();
+	await own.whenThere(() => intents.open(), log);
 	return {
 		intents,
 		finder,
