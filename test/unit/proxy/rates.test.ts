@@ -119,7 +119,8 @@ describe("through the door", () => {
 		it = door;
 		door.upstream.answer = () => {};
 		const held = [new Raw(door.port), new Raw(door.port)];
-		for (const raw of held) raw.send(request("GET", SEARCH));
+		// Equal ones would be asked of MLflow once.
+		for (const [i, raw] of held.entries()) raw.send(request("GET", `${SEARCH}?max_results=${i + 1}`));
 		await eventually(() => door.upstream.seen.length === 2);
 		expect((await exchange(door.port, request("GET", SEARCH))).status).toBe(429);
 		for (const raw of held) raw.destroy();
@@ -156,7 +157,7 @@ describe("strangers' connections", () => {
 				trust: { scheme: "http" },
 			},
 			(req, res) => {
-				if (req.headers.authorization !== undefined) knownOn(req.socket);
+				if (req.headers.authorization !== undefined) knownOn(req.socket, req.headers.authorization);
 				res.end();
 			},
 			connections,
@@ -188,6 +189,39 @@ describe("strangers' connections", () => {
 		member.send("GET / HTTP/1.1\r\nHost: x\r\nAuthorization: y\r\n\r\n");
 		await member.until(({ statuses }) => statuses.length === 2);
 		for (const raw of [...crowd, first, member]) raw.destroy();
+		await new Promise((resolve) => door.close(resolve));
+	});
+
+	test("of one credential's many connections only so many are no stranger's", async () => {
+		const connections = new Connections(3, 2);
+		const door = createDoorServer(
+			{ name: "edge", address: "127.0.0.1", port: 0, hosts: new Set(), trust: { scheme: "http" } },
+			(req, res) => {
+				if (req.headers.authorization !== undefined) knownOn(req.socket, req.headers.authorization);
+				res.end();
+			},
+			connections,
+		);
+		await new Promise<void>((resolve) => door.listen(0, "127.0.0.1", resolve));
+		const at = door.address();
+		const port = typeof at === "object" && at !== null ? at.port : 0;
+		const ask = async (raw: Raw, who: string) => {
+			const before = raw.statuses.length;
+			raw.send(`GET / HTTP/1.1\r\nHost: x\r\nAuthorization: ${who}\r\n\r\n`);
+			return await raw.until(({ statuses, closed }) => closed || statuses.length > before);
+		};
+		const greedy: Raw[] = [];
+		for (let i = 0; i < 8; i++) greedy.push(await ask(new Raw(port), "greedy"));
+		await eventually(() => greedy.filter(({ closed }) => !closed).length === 5);
+		expect(connections.strangers).toBe(3);
+		const other = await ask(new Raw(port), "other");
+		expect([other.closed, connections.strangers]).toEqual([false, 2]);
+		// A place is free again when its connection ends.
+		greedy[0]?.destroy();
+		await quiet(20);
+		const next = await ask(new Raw(port), "greedy");
+		expect([next.closed, connections.strangers]).toEqual([false, 2]);
+		for (const raw of [...greedy, other, next]) raw.destroy();
 		await new Promise((resolve) => door.close(resolve));
 	});
 
