@@ -64,6 +64,14 @@ describe("not told", () => {
 			{ code: "PASSWORD_WRONG", status: 401, kind: "unknown" },
 		],
 		["a browser on its way to the sign-in", { code: "NO_CREDENTIAL", status: 303, kind: "unknown" }],
+		[
+			"the question for a gateway that every experiment page of MLflow asks",
+			{
+				kind: "admin",
+				rule: "/ajax-api/2.0/mlflow/gateway-proxy",
+				query: "gateway_path=api/2.0/endpoints/",
+			},
+		],
 		["MLflow that does not answer a read", { code: "UPSTREAM_UNAVAILABLE", status: 503, kind: "read" }],
 	] as const)("%s", (_, request) => expect(told(request)).toEqual([]));
 });
