@@ -3,7 +3,7 @@ import { connect, type Socket } from "node:net";
 import { afterEach, describe, expect, test } from "vitest";
 import { Connections, knownOn } from "../../../proxy/connections.ts";
 import { RATES, RateLimits } from "../../../proxy/rates.ts";
-import { createDoorServer } from "../../../proxy/server.ts";
+import { createDoorServer, LIMITS } from "../../../proxy/server.ts";
 import { eventually, exchange, quiet, Raw, type Rig, request, rig } from "./support.ts";
 
 const SEARCH = "/api/2.0/mlflow/experiments/search";
@@ -142,6 +142,45 @@ describe("through the door", () => {
 				[`Retry-After: ${said}`],
 			]);
 		}
+	});
+});
+
+describe("a client that takes its time", () => {
+	test("with its headers is sent away, or before its first byte; with its upload it is not, however long that takes", async () => {
+		const uploads: string[] = [];
+		const door = createDoorServer(
+			{ name: "edge", address: "127.0.0.1", port: 0, hosts: new Set(), trust: { scheme: "http" } },
+			async (req, res) => {
+				let text = "";
+				for await (const chunk of req) text += chunk;
+				uploads.push(text);
+				res.end();
+			},
+			new Connections(),
+			{ ...LIMITS, headersTimeout: 400, connectionsCheckingInterval: 50 },
+		);
+		await new Promise<void>((resolve) => door.listen(0, "127.0.0.1", resolve));
+		const at = door.address();
+		const port = typeof at === "object" && at !== null ? at.port : 0;
+		const [silent, dripping, sending] = [new Raw(port), new Raw(port), new Raw(port)];
+		sending.send("PUT /x HTTP/1.1\r\nHost: x\r\nContent-Length: 30\r\n\r\n");
+		dripping.send("GET / HTTP/1.1\r\n");
+		for (let i = 0; i < 30; i++) {
+			await quiet(50);
+			sending.send("x");
+			if (!dripping.closed) dripping.send(`X-${i}: y\r\n`);
+		}
+		await sending.until(({ statuses }) => statuses[0] === 200);
+		expect(uploads).toEqual(["x".repeat(30)]);
+		await dripping.until(({ closed }) => closed);
+		expect(dripping.statuses).toEqual([408]);
+		await silent.until(({ closed }) => closed);
+		sending.destroy();
+		await new Promise((resolve) => door.close(resolve));
+	});
+
+	test("has 30 seconds for its headers, and no end for what follows", () => {
+		expect(LIMITS).toMatchObject({ headersTimeout: 30_000, requestTimeout: 0, maxHeaderSize: 32_768 });
 	});
 });
 
