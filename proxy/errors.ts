@@ -121,6 +121,9 @@ export const DOOR_ERRORS = {
 	ROLE_VIEWER: denied("This needs the role viewer."),
 	ROLE_EDITOR: denied("This needs the role editor or admin."),
 	ROLE_ADMIN: denied("This needs the role admin."),
+	SCOPE_MODELS: denied(
+		"This token is for loading models only: it reads registered models and their artifacts, and nothing else.",
+	),
 	ARTIFACT_LOCATION: denied(
 		"An artifact_location needs the role admin. Leave it out for the stack's own store.",
 	),
@@ -204,6 +207,13 @@ export const DOOR_ERRORS = {
 
 	// What lies behind the door
 	UPSTREAM_UNAVAILABLE: unavailable("The tracking server does not answer. Try again in a moment."),
+	HOLD_LATE: unavailable(
+		"A part of this stack is away, longer than a request can wait. Try again in a moment.",
+	),
+	HOLD_FULL: {
+		...unavailable("A part of this stack is away, and too many requests wait for it. Try again in a moment."),
+		retryAfter: 15,
+	},
 	UPSTREAM_TIMEOUT: unavailable("The tracking server took too long to answer."),
 
 	// The inference API

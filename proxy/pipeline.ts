@@ -15,6 +15,7 @@ import { DOOR_ERRORS, type DoorErrorCode, ROLE_TOO_LOW, refusal } from "./errors
 import { clearing } from "./gate/headers.ts";
 import { gate, HEALTH_PATH } from "./gate/index.ts";
 import type { Target } from "./gate/target.ts";
+import { Patience } from "./hold/patience.ts";
 import type { BoundListener } from "./listeners.ts";
 import type { Log } from "./log.ts";
 import type { Kind, Metrics } from "./metrics.ts";
@@ -22,6 +23,7 @@ import type { RateLimits } from "./rates.ts";
 import { atLeast } from "./roles.ts";
 import { EVERY_TAIL, routeOf } from "./routes/every.ts";
 import { quirk } from "./routes/quirks.ts";
+import { outOfScope } from "./scopes.ts";
 import type { SignedRoute } from "./signed.ts";
 
 export interface PipelineOptions {
@@ -36,6 +38,8 @@ export interface PipelineOptions {
 	rates: RateLimits;
 	metrics: Metrics;
 	log: Log;
+	/** How long a request may be held, in milliseconds. */
+	patience: number;
 	/** False once the door is stopping: answers then close their connection. */
 	accepting(): boolean;
 }
@@ -248,6 +252,8 @@ export function openPipeline(options: PipelineOptions): Handle {
 			const reason = authority.checkCsrf(facts, identity);
 			if (reason !== undefined) return x.refuse(refusal(reason, "CSRF_TOKEN"));
 		}
+		const outside = outOfScope(identity.scope ?? "all", method, x.rule);
+		if (outside !== undefined) return x.refuse(outside);
 		if (own !== undefined) {
 			const { status, value } = await own(identity, new URLSearchParams(target.query));
 			return answerJson(req, res, status, value);
@@ -262,6 +268,8 @@ export function openPipeline(options: PipelineOptions): Handle {
 			const refused = route.query(new URLSearchParams(target.query));
 			if (refused !== undefined) return x.refuse(refused);
 		}
+		const patience = new Patience(options.patience);
+		res.once("close", () => patience.leave());
 		const allowed: Allowed = {
 			req,
 			res,
@@ -269,6 +277,7 @@ export function openPipeline(options: PipelineOptions): Handle {
 			target,
 			identity,
 			route,
+			patience,
 			upgrade: x.upgrade,
 			switched: () => {
 				x.switched = true;

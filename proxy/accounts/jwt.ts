@@ -33,9 +33,11 @@ export interface Claims {
 	jti: string;
 	/** User id. */
 	sub: string;
-	role?: string;
+	role?: string | undefined;
+	/** Absent: `all`. */
+	scope?: string | undefined;
 	/** Seconds since 1970; absent: no expiry. */
-	exp?: number;
+	exp?: number | undefined;
 }
 
 export interface Verified extends Claims {
@@ -62,8 +64,19 @@ export class Jwts {
 		this.#clock = clock;
 	}
 
-	async sign(kind: JwtKind, { jti, sub, exp, ...more }: Claims & { name?: string }): Promise<string> {
-		const { signer } = this.#keyring;
+	/** The id of the key that signs now. Noted with what is to be signed, which may be a moment later. */
+	get signer(): string {
+		return this.#keyring.signer.kid;
+	}
+
+	/** @param kid of the key that was the signer when this was noted */
+	async sign(
+		kind: JwtKind,
+		kid: string,
+		{ jti, sub, exp, ...more }: Claims & { name?: string },
+	): Promise<string> {
+		const signer = this.#keyring.key(kid);
+		if (!signer) throw new Error(`there is no signing key ${kid}`);
 		const jwt = new SignJWT(more)
 			.setProtectedHeader({ alg: ALG, kid: signer.kid, typ: KINDS[kind].typ })
 			.setIssuer(this.#issuer)
@@ -111,13 +124,14 @@ export class Jwts {
 			);
 			const fields = Object.keys(protectedHeader).sort();
 			if (fields.join() !== HEADER_FIELDS.join() || protectedHeader.typ !== KINDS[kind].typ) return undefined;
-			const { sub, jti, exp, role } = payload;
+			const { sub, jti, exp, role, scope } = payload;
 			if (typeof sub !== "string" || typeof jti !== "string") return undefined;
 			return {
 				sub,
 				jti,
 				exp,
 				role: typeof role === "string" ? role : undefined,
+				scope: typeof scope === "string" ? scope : undefined,
 				kid: protectedHeader.kid as string,
 			};
 		} catch (error) {

@@ -5,6 +5,7 @@
  * since 1970 by the door's clock.
  */
 import { isRole, type Role } from "../roles.ts";
+import { isScope, type Scope } from "../scopes.ts";
 import type { Row, Sql } from "./database.ts";
 import { userName } from "./names.ts";
 
@@ -28,6 +29,9 @@ export interface Token {
 	readonly user: User;
 	readonly name: string;
 	readonly role: Role;
+	readonly scope: Scope;
+	/** Which key signed its text. */
+	readonly kid: string;
 	readonly created: number;
 	readonly createdBy: string;
 	/** null: never. */
@@ -40,6 +44,8 @@ export interface Token {
 export interface Session {
 	readonly id: string;
 	readonly user: User;
+	/** Which key signed its cookie. */
+	readonly kid: string;
 	readonly created: number;
 	/** The absolute limit. */
 	readonly expires: number;
@@ -91,6 +97,11 @@ const ms = (value: unknown): number | null => (value === null ? null : time(valu
 function role(value: unknown): Role {
 	if (isRole(value)) return value;
 	throw new Error(`its role is ${JSON.stringify(value)}`);
+}
+
+function scope(value: unknown): Scope {
+	if (isScope(value)) return value;
+	throw new Error(`its scope is ${JSON.stringify(value)}`);
 }
 
 export class Snapshot {
@@ -206,6 +217,8 @@ export class Snapshot {
 			user: this.#owner(row),
 			name: row.name,
 			role: role(row.role),
+			scope: scope(row.scope),
+			kid: row.kid,
 			created: time(row.created_at),
 			createdBy: row.created_by,
 			expires: ms(row.expires_at),
@@ -221,6 +234,7 @@ export class Snapshot {
 		this.sessions.set(row.id, {
 			id: row.id,
 			user: this.#owner(row),
+			kid: row.kid,
 			created: time(row.created_at),
 			expires: time(row.expires_at),
 			lastUsed: newer ? known.lastUsed : lastUsed,
