@@ -24,7 +24,9 @@ Groups: ${Object.entries(GROUPS)
 	.join("")}
 
 Without a group: all of them, about 20 minutes, and the results go to test/bench/RESULTS.md and README.md.
-With groups the results are only printed.
+With groups, or with --quick (everything once, to see that the bench works), they are only printed.
+
+BENCH_PROFILE=<folder> in the environment: a CPU profile of each door is written there.
 `;
 
 /** The peers, the clients, and what the browser's groups need. */
@@ -36,18 +38,23 @@ const NEEDED = [
 	{ there: ["/usr/bin/chromium"], packages: ["chromium", "fonts-noto-cjk"] },
 ] as const;
 
-function wanted(): string[] {
+interface Wanted {
+	groups: readonly string[];
+	quick: boolean;
+}
+
+function wanted(): Wanted {
 	try {
 		const { values, positionals } = parseArgs({
 			allowPositionals: true,
-			options: { help: { type: "boolean", short: "h" } },
+			options: { help: { type: "boolean", short: "h" }, quick: { type: "boolean", default: false } },
 		});
 		if (values.help) {
 			process.stdout.write(USAGE);
 			process.exit(0);
 		}
 		const unknown = positionals.find((name) => !isGroup(name));
-		if (unknown === undefined) return positionals;
+		if (unknown === undefined) return { groups: positionals, quick: values.quick };
 		process.stderr.write(`There is no group ${unknown}.\n\n${USAGE}`);
 	} catch (error) {
 		process.stderr.write(`${(error as Error).message}\n\n${USAGE}`);
@@ -56,19 +63,22 @@ function wanted(): string[] {
 }
 
 /** Everything that is measured runs in there, where only its own things are. */
-async function measure(ground: Ground, groups: readonly string[], interrupted: AbortSignal): Promise<number> {
+async function measure(ground: Ground, { groups, quick }: Wanted, interrupted: AbortSignal): Promise<number> {
 	const [program = "", ...args] = ground.inside([
 		process.execPath,
 		join(import.meta.dirname, "inside.ts"),
 		...groups,
 	]);
-	const child = spawn(program, args, { stdio: "inherit", env: { ...process.env, ...ground.env } });
+	const child = spawn(program, args, {
+		stdio: "inherit",
+		env: { ...process.env, ...ground.env, BENCH_QUICK: quick ? "1" : "0" },
+	});
 	interrupted.addEventListener("abort", () => child.kill("SIGTERM"), { once: true });
 	const [code] = (await once(child, "exit")) as [number | null];
 	return interrupted.aborted ? 130 : (code ?? 1);
 }
 
-const groups = wanted();
+const asked = wanted();
 if (process.getuid?.() !== 0) {
 	process.stderr.write(
 		"The bench makes a network of its own, and only root may: run it with sudo, or in a container.\n",
@@ -83,7 +93,7 @@ const report = createReport({ stream: process.stderr, log: () => {} });
 await ensureImages(report, ["postgres", "minio", "mlflow", "door", "keeper"]);
 const ground = await openGround();
 try {
-	process.exitCode = await measure(ground, groups, interrupt.signal);
+	process.exitCode = await measure(ground, asked, interrupt.signal);
 } finally {
 	await ground.close();
 }

@@ -2,7 +2,7 @@
 
 import { setTimeout as sleep } from "node:timers/promises";
 import pg from "pg";
-import { inTurn, median, mid, say } from "./frame/measure.ts";
+import { inTurn, mid, say } from "./frame/measure.ts";
 import { alone, type Row, ratio } from "./frame/rows.ts";
 import { experiment } from "./frame/runs.ts";
 import { AT, origin, type Site } from "./frame/site.ts";

@@ -118,6 +118,8 @@ export async function openGround(): Promise<Ground> {
 				BENCH_GROUND: near.name,
 				BENCH_FAR_PID: String(far.pid),
 				BENCH_FOLDER: folder,
+				// Named after what the checkout holds now, whatever becomes of it meanwhile.
+				BENCH_UI: imageRef("door"),
 			},
 			close,
 		};

@@ -172,7 +172,7 @@ export async function openSite(): Promise<Site> {
 		"create",
 		"--label",
 		`mlgate.bench=${process.env.BENCH_OWNER}`,
-		imageRef("door"),
+		process.env.BENCH_UI ?? "",
 	);
 	await docker("cp", `${image}:/app/ui`, uiFolder);
 	await docker("rm", image);
