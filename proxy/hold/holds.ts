@@ -12,6 +12,8 @@ import type { Patience } from "./patience.ts";
 
 /** Requests that may wait at one time, for all parts together. Each keeps at most 64 KiB of a body that nobody reads. */
 const MOST = 1000;
+/** Bytes of bodies that had been read before their request had to wait, all together. */
+const MOST_KEPT = 64 * 1024 * 1024;
 /** Milliseconds. */
 const LONGEST = 300_000;
 /** Between two looks at a part. */
@@ -104,6 +106,7 @@ export class Holds {
 	readonly #holds = new Map<HeldPart, Hold>();
 	readonly #running = new Map<HeldPart, number>();
 	#waiting = 0;
+	#kept = 0;
 	#closed = false;
 
 	constructor({ limit, probes, log, told = () => {}, most = MOST, longest = LONGEST }: HoldsOptions) {
@@ -128,8 +131,11 @@ export class Holds {
 		return () => add(-1);
 	}
 
-	/** Returns at once if none of the parts is held, else when none is any more. */
-	async wait(parts: readonly HeldPart[], patience: Patience): Promise<Waited> {
+	/**
+	 * Returns at once if none of the parts is held, else when none is any more.
+	 * @param kept bytes of its body that wait along
+	 */
+	async wait(parts: readonly HeldPart[], patience: Patience, kept = 0): Promise<Waited> {
 		for (;;) {
 			if (patience.gone) return "gone";
 			if (this.#closed) return "late";
@@ -137,14 +143,14 @@ export class Holds {
 			const hold = part && this.#holds.get(part);
 			if (part === undefined || hold === undefined) return "there";
 			const started = performance.now();
-			const outcome = await this.#waitFor(hold, patience);
+			const outcome = await this.#waitFor(hold, patience, kept);
 			this.#told(part, outcome, (performance.now() - started) / 1000);
 			if (outcome !== "there") return outcome;
 		}
 	}
 
-	async #waitFor(hold: Hold, patience: Patience): Promise<Waited> {
-		if (this.#waiting >= this.#most) {
+	async #waitFor(hold: Hold, patience: Patience, kept: number): Promise<Waited> {
+		if (this.#waiting >= this.#most || this.#kept + kept > MOST_KEPT) {
 			hold.refused++;
 			return "full";
 		}
@@ -159,6 +165,7 @@ export class Holds {
 		hold.waiting++;
 		hold.held++;
 		this.#waiting++;
+		this.#kept += kept;
 		const late = sleep(patience.left, "late" as const, { signal: ended.signal, ref: false });
 		const outcome = await Promise.race([hold.over.then(() => "there" as const), late]).catch(
 			() => "gone" as const,
@@ -167,6 +174,7 @@ export class Holds {
 		late.catch(() => {});
 		patience.signal.removeEventListener("abort", leave);
 		this.#waiting--;
+		this.#kept -= kept;
 		hold.waiting--;
 		const took = performance.now() - started;
 		patience.left -= took;

