@@ -7,6 +7,7 @@
 import { ALIAS, hostName, LABEL } from "../../infra/contract.ts";
 import { askApi } from "./api.ts";
 import { type Container, containerOf, docker, inspectContainer, lastLines, stop } from "./docker.ts";
+import { control } from "./door.ts";
 import { OpsError } from "./errors.ts";
 import type { Report } from "./report.ts";
 import { sleep } from "./sleep.ts";
@@ -59,6 +60,7 @@ export async function takeOver(job: TakeOver): Promise<void> {
 		const serve = hostName.network(name, "serve");
 		await connect(serve, candidate, [ALIAS.api]);
 		try {
+			await retire(serve, api, job, detail);
 			await renew(serve, api, door, job, detail);
 		} catch (error) {
 			await tellLastLines(api, report);
@@ -66,14 +68,36 @@ export async function takeOver(job: TakeOver): Promise<void> {
 			await job.putBack();
 			// Whatever stopped the wait, the old version has to come back. If it does not, the candidate stays: it serves.
 			await renew(serve, api, door, { ...job, ready: "", interrupted: NEVER }, detail);
+			await retire(serve, candidate, job, detail);
 			await removeCandidate(name);
 			throw failed("TAKEOVER_FAILED", "The API did not come back with that version.", error);
 		}
+		await retire(serve, candidate, job, detail);
 		await removeCandidate(name);
 	});
 }
 
 const NEVER = new AbortController().signal;
+
+/**
+ * Takes a container off the network while the other one serves. Few images finish what they are answering when they
+ * are told to stop, so the door lets no request begin until none is running.
+ */
+async function retire(
+	network: string,
+	{ Id }: Container,
+	{ name, report }: TakeOver,
+	detail: (text: string) => void,
+): Promise<void> {
+	detail("waiting for what it is answering");
+	const { drained, running } = await control(name, "hold", { part: "api" });
+	try {
+		if (!drained) report.note(`${running} requests to the API take too long to be waited for; they are cut.`);
+		await docker(["network", "disconnect", network, Id]);
+	} finally {
+		await control(name, "release", { part: "api" });
+	}
+}
 
 /** Nobody finds it while it starts: without the name it gets no requests. */
 async function renew(
@@ -83,7 +107,7 @@ async function renew(
 	job: TakeOver,
 	detail: (text: string) => void,
 ): Promise<void> {
-	detail("waiting for what it is answering");
+	detail("stopping");
 	await stop(api);
 	await connect(serve, api, []);
 	await docker(["start", api.Id]);
@@ -96,7 +120,8 @@ async function renew(
 
 /** Aliases cannot be changed in place. */
 async function connect(network: string, { Id }: Container, aliases: readonly string[]): Promise<void> {
-	await docker(["network", "disconnect", network, Id]);
+	const isThere = (await inspectContainer(Id))?.NetworkSettings.Networks[network] !== undefined;
+	if (isThere) await docker(["network", "disconnect", network, Id]);
 	await docker(["network", "connect", ...aliases.flatMap((alias) => ["--alias", alias]), network, Id]);
 }
 
