@@ -3,7 +3,7 @@ import { type ApiSettings, apiSettings } from "../../infra/api-settings.ts";
 import { SETTINGS } from "../../infra/settings.ts";
 import type { Model } from "../lib/api.ts";
 import { notHealthy } from "../lib/await-health.ts";
-import { takeOver } from "../lib/candidate.ts";
+import { takeOver } from "../lib/candidate/take-over.ts";
 import { type Answer, type Context, defineCommand } from "../lib/command.ts";
 import { containerOf } from "../lib/docker.ts";
 import { OpsError } from "../lib/errors.ts";
@@ -215,6 +215,7 @@ function notServed({ name, version, current_stage }: ModelVersion, stage: string
 			what: `${name} version ${version} cannot be served. It ${where}, and what was served before goes on.`,
 			why: reason,
 			fix: `Mend the version's artifact and log it again, or promote another one: npx mlgate promote ${name} <version>`,
+			...(problem?.said && { said: problem.said }),
 		},
 		{ cause },
 	);
