@@ -4,6 +4,7 @@ import { openAccounts } from "./accounts/index.ts";
 import { type Door, openDoor } from "./door.ts";
 import { holdCommands } from "./hold/commands.ts";
 import { openLog } from "./log.ts";
+import { rehearse } from "./rehearse.ts";
 import { type DoorSettings, readSettings, SettingsError } from "./settings.ts";
 
 /** More unexpected errors than this within a minute, and the process starts afresh. */
@@ -40,6 +41,11 @@ process.on("unhandledRejection", surprised);
 let stop = (_signal: string): void => process.exit(0);
 // Before anything else: as the first process of a container nothing but a handler makes these signals work.
 for (const signal of ["SIGTERM", "SIGINT"] as const) process.on(signal, () => stop(signal));
+
+if (process.env.MLGATE_REHEARSE === "1") {
+	await rehearse(settings, log);
+	process.exit(0);
+}
 
 const accounts = await openAccounts(settings, log);
 const { authority, pages, audit } = accounts;

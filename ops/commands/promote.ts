@@ -41,7 +41,7 @@ export const command = defineCommand({
 		if (!status && (!model || !version)) throw incomplete();
 		const identity = identify(context);
 		const settings = readSettings(context);
-		await assertUp(identity, context.report);
+		await assertUp(identity);
 		const api = apiSettings(settings);
 		const token = { job: nameOfJob("promote"), life: TOKEN_LIFE };
 		return withToken(identity, context.report, token, async (secret) => {
@@ -285,9 +285,9 @@ async function byStart({ name }: Identity, inStage: ModelVersion | undefined): P
 }
 
 /** A stack whose API has no usable model is to be mended by this very command. */
-async function assertUp(identity: Identity, report: Report): Promise<void> {
+async function assertUp(identity: Identity): Promise<void> {
 	const health = await examine(identity);
-	if (health.verdict !== "healthy") throw await notHealthy(identity, health, report);
+	if (health.verdict !== "healthy") throw await notHealthy(identity, health);
 }
 
 const incomplete = (): OpsError =>

@@ -20,8 +20,7 @@ export const command = defineCommand({
 		const { ready } = apiSettings(readSettings(context));
 		const { report, interrupted } = context;
 		const before = await examine(identity);
-		if (before.verdict === "stopped" || before.verdict === "absent")
-			throw await notHealthy(identity, before, report);
+		if (before.verdict === "stopped" || before.verdict === "absent") throw await notHealthy(identity, before);
 
 		// In the order in which they need one another.
 		const parts = PARTS.filter((part) => wanted.length === 0 || wanted.includes(part));

@@ -1,6 +1,6 @@
 /** Brings the database's schema up to date: numbered SQL files, applied once each, one door at a time. */
 import { readdir, readFile } from "node:fs/promises";
-import { type Database, startLock } from "./database.ts";
+import { type Database, type Sql, startLock } from "./database.ts";
 import { AccountsError } from "./errors.ts";
 import type { Log } from "./log.ts";
 
@@ -16,6 +16,21 @@ async function migrations(): Promise<Migration[]> {
 	return files.map((file) => ({ version: Number(file.slice(0, 3)), file }));
 }
 
+async function versionOf(sql: Sql): Promise<number> {
+	const [row] = await sql("select coalesce(max(version), 0)::int as version from schema_migrations");
+	return row?.version;
+}
+
+/**
+ * Whether `migrate` would refuse, without writing anything.
+ * @throws AccountsError DATABASE_NEWER
+ */
+export async function assertNotNewer(database: Database): Promise<void> {
+	const newest = (await migrations()).at(-1)?.version ?? 0;
+	const current = await database.transaction(versionOf);
+	if (current > newest) throw new AccountsError("DATABASE_NEWER", current, newest);
+}
+
 /** @throws AccountsError DATABASE_NEWER when a later release wrote the schema. */
 export async function migrate(database: Database, log: Log): Promise<void> {
 	const known = await migrations();
@@ -26,8 +41,7 @@ export async function migrate(database: Database, log: Log): Promise<void> {
 		await sql(
 			"create table if not exists schema_migrations (version int primary key, file text not null, applied_at timestamptz not null)",
 		);
-		const [row] = await sql("select coalesce(max(version), 0)::int as version from schema_migrations");
-		const current: number = row?.version;
+		const current = await versionOf(sql);
 		if (current > newest) throw new AccountsError("DATABASE_NEWER", current, newest);
 		for (const { version, file } of known.filter((migration) => migration.version > current)) {
 			await sql(await readFile(new URL(file, FOLDER), "utf8"));
