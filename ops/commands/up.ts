@@ -2,11 +2,13 @@ import { type Applied, apply } from "../lib/apply.ts";
 import { awaitHealth } from "../lib/await-health.ts";
 import { cacheRoot } from "../lib/cache.ts";
 import { type Context, defineCommand } from "../lib/command.ts";
+import { ensureDataVolumes } from "../lib/data-volumes.ts";
 import { ensureDiskSpace } from "../lib/disk.ts";
 import { control, type OneTimeLink } from "../lib/door.ts";
 import { type Held, Holds } from "../lib/holds.ts";
 import { type Identity, identify } from "../lib/identity.ts";
 import { ensureKeeper } from "../lib/keeper.ts";
+import { adoptLostSettings, originOf } from "../lib/origin.ts";
 import { readSettings } from "../lib/stack/config-file.ts";
 import { passphraseEnv } from "../lib/stack/passphrase.ts";
 import { assertPortFree } from "../lib/stack/port.ts";
@@ -26,6 +28,7 @@ export const command = defineCommand({
 		const { report, interrupted } = context;
 		await prepareImages(context);
 		await prepareApiImage(context);
+		await ensureDataVolumes(context, identity.name);
 		const stack = await openWorkspace(context);
 		const result = await bringUp(context, stack, identity);
 		await new Holds(identity.name, report).releaseForgotten();
@@ -61,22 +64,23 @@ export const command = defineCommand({
 
 /** What can be known before anything is touched. */
 async function preflight(context: Context): Promise<Identity> {
-	const settings = readSettings(context);
-	const identity = identify(context);
+	readSettings(context);
 	passphraseEnv(context);
 	for (const path of [context.checkout, cacheRoot()]) {
 		await ensureDiskSpace(context.report, { path, needMiB: ROOM_MIB, purpose: "mlgate's own files" });
 	}
 	await prepareEngine(context);
-	await assertPortFree(settings.port, settings.name);
+	await adoptLostSettings(context, context.report);
+	const { port, name } = readSettings(context);
+	await assertPortFree(port, name);
 	context.interrupted.throwIfAborted();
-	return identity;
+	return identify(context);
 }
 
 /** Pulumi's part, with the data volumes held before it begins and after it ends, however it ends. */
 async function bringUp(context: Context, stack: StackHandle, identity: Identity): Promise<Applied> {
 	const { report } = context;
-	const keep = () => ensureKeeper(identity.name);
+	const keep = () => ensureKeeper(identity.name, originOf(context));
 	await keep();
 	let result: Applied;
 	try {
