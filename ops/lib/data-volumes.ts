@@ -4,9 +4,9 @@
  */
 import { randomUUID } from "node:crypto";
 import { hostName, LABEL, PATH } from "../../infra/contract.ts";
-import { IDENTITY_FILE, STORES, type Store } from "../../infra/identities.ts";
+import { IDENTITY_FILE, identityEnv, STORES, type Store } from "../../infra/identities.ts";
 import { imageRef } from "../../infra/images.ts";
-import { docker } from "./docker.ts";
+import { type Container, containersOf, docker, partOf } from "./docker.ts";
 import { OpsError } from "./errors.ts";
 import { readIdentities, type StackRef, writeIdentity } from "./stack/config-file.ts";
 import { list } from "./text.ts";
@@ -23,26 +23,36 @@ interface Marks {
  * @throws OpsError DATA_ELSEWHERE or DATA_GONE (exit 6)
  */
 export async function ensureDataVolumes(ref: StackRef, name: string): Promise<void> {
-	const there = await volumeNames();
-	const volumes = STORES.map((store) => hostName.dataVolume(name, store));
-	const marks = await marksOf(volumes.filter((volume) => there.includes(volume)));
 	const wanted = readIdentities(ref);
-	for (const store of STORES) {
+	const containers = await containersOf(name);
+	// One that runs has looked itself.
+	const stores = STORES.filter((store) => !containers.some((one) => runsOn(one, store, wanted[store])));
+	if (stores.length === 0) return;
+	const there = await volumeNames();
+	const volumes = stores.map((store) => hostName.dataVolume(name, store));
+	const marks = await marksOf(volumes.filter((volume) => there.includes(volume)));
+	for (const store of stores) {
 		const volume = hostName.dataVolume(name, store);
 		const { known, fresh } = marks.get(volume) ?? {};
 		const expected = wanted[store];
 		if (expected === undefined) writeIdentity(ref, store, known ?? fresh ?? (await begin(name, store)));
 		else if (known ? known !== expected : fresh !== expected)
-			throw await notThere({ store, volume, expected, known, exists: there.includes(volume) });
+			throw await notThere({ name, store, volume, expected, known, exists: there.includes(volume) });
 	}
 }
+
+const runsOn = (container: Container, store: Store, identity: string | undefined): boolean =>
+	partOf(container) === store &&
+	container.State.Status === "running" &&
+	Object.entries(identityEnv(identity)).some(([key, value]) =>
+		container.Config.Env.includes(`${key}=${value}`),
+	);
 
 /** A new volume, marked as one. Made by the store's own image: Docker gives it that one's owner. */
 async function begin(name: string, store: Store): Promise<string> {
 	const identity = randomUUID();
 	const volume = hostName.dataVolume(name, store);
-	const labels = [`${LABEL.stack}=${name}`, `${LABEL.data}=true`];
-	await docker(["volume", "create", ...labels.flatMap((label) => ["--label", label]), volume]);
+	await docker(creation(name, volume));
 	await docker([
 		...["run", "--rm", "--network", "none", "--read-only", "--cap-drop", "ALL", "--entrypoint", "/bin/sh"],
 		...["--mount", `type=volume,source=${volume},target=${PATH.data[store]}`, imageRef(store)],
@@ -50,6 +60,12 @@ async function begin(name: string, store: Store): Promise<string> {
 	]);
 	return identity;
 }
+
+/** With the labels by which it is found: none can be added later. */
+const creation = (name: string, volume: string): string[] => [
+	...["volume", "create", "--label", `${LABEL.stack}=${name}`, "--label", `${LABEL.data}=true`],
+	volume,
+];
 
 const volumeNames = async (): Promise<string[]> =>
 	(await docker(["volume", "ls", "--filter", "driver=local", "--format", "{{.Name}}"]))
@@ -81,6 +97,7 @@ async function marksOf(volumes: readonly string[]): Promise<Map<string, Marks>> 
 }
 
 interface Missing {
+	name: string;
 	store: Store;
 	volume: string;
 	expected: string;
@@ -90,7 +107,7 @@ interface Missing {
 }
 
 /** Looks for the data on every volume of the host. */
-async function notThere({ store, volume, expected, known, exists }: Missing): Promise<OpsError> {
+async function notThere({ name, store, volume, expected, known, exists }: Missing): Promise<OpsError> {
 	const marks = await marksOf(await volumeNames());
 	const holders = [...marks].filter(([, one]) => one.known === expected).map(([name]) => name);
 	const found = known ? `is another one (${known})` : exists ? "is empty" : "does not exist";
@@ -103,7 +120,7 @@ async function notThere({ store, volume, expected, known, exists }: Missing): Pr
 			why: `The data (volume identity ${expected}) is on ${list(holders)}. Nothing was started, so that nobody works on the wrong one.`,
 			fix: known
 				? `Find out whose data is on ${volume} and move it to another volume; then copy ${holders[0]} there.`
-				: `Copy it back under its name: docker run --rm --user 0 -v ${holders[0]}:/from:ro -v ${volume}:/to ${imageRef("keeper")} cp -a /from/. /to/`,
+				: `Copy it back under its name: docker ${creation(name, volume).join(" ")} && docker run --rm --user 0 -v ${holders[0]}:/from:ro -v ${volume}:/to ${imageRef("keeper")} cp -a /from/. /to/`,
 		});
 	}
 	return new OpsError({

@@ -5,6 +5,8 @@ import { RESOURCE_TYPE, resourceKey } from "../../../ops/lib/stack/state.ts";
 
 const { container } = RESOURCE_TYPE;
 
+class Declared extends pulumi.CustomResource {}
+
 /** What reached the provider, by name. */
 let sent: Record<string, unknown>;
 beforeAll(async () => {
@@ -28,7 +30,7 @@ async function run(
 ): Promise<void> {
 	sent = {};
 	const program = async () => {
-		new pulumi.CustomResource(container, "mlflow", props);
+		new Declared(container, "mlflow", props);
 		return {};
 	};
 	await pulumi.runtime.runInPulumiStack(async () => (await wrap(program)()) as Record<string, unknown>);
