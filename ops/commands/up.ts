@@ -28,8 +28,10 @@ export const command = defineCommand({
 		const { report, interrupted } = context;
 		await prepareImages(context);
 		await prepareApiImage(context);
-		await ensureDataVolumes(context, identity.name);
 		const stack = await openWorkspace(context);
+		// Before the volumes: whether there was data tells what new passwords mean.
+		await stack.ensureSecrets();
+		await ensureDataVolumes(context, identity.name);
 		const result = await bringUp(context, stack, identity);
 		await new Holds(identity.name, report).releaseForgotten();
 		const token = await control(identity.name, "service-token");
