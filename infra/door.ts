@@ -69,6 +69,7 @@ export class Door extends Service {
 					DOOR_NAME: args.stackName,
 					DOOR_LISTENERS: JSON.stringify(LISTENERS.map((listener) => listenerOf(listener, args.port))),
 					DOOR_MLFLOW_URL: `http://${ALIAS.mlflow}:${PORT.mlflow}`,
+					DOOR_MLFLOW_DATABASE: DATABASE.mlflow,
 					DOOR_DATABASE_URL: `postgres://${DATABASE.door}@${ALIAS.postgres}:${PORT.postgres}/${DATABASE.door}`,
 					DOOR_DATABASE_PASSWORD_FILE: `${PATH.secrets}/${SECRET_FILE.door.database}`,
 					DOOR_STORE_URL: `http://${ALIAS.minio}:${PORT.minio}`,

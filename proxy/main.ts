@@ -1,6 +1,7 @@
 /** Starts the door from its environment and stops it with grace. `node proxy/main.ts` */
 import { dirname, join } from "node:path";
 import { openAccounts } from "./accounts/index.ts";
+import { openCreates } from "./creates/index.ts";
 import { type Door, openDoor } from "./door.ts";
 import { holdCommands } from "./hold/commands.ts";
 import { openLog } from "./log.ts";
@@ -49,12 +50,17 @@ if (process.env.MLGATE_REHEARSE === "1") {
 
 const accounts = await openAccounts(settings, log);
 const { authority, pages, audit } = accounts;
+const creates =
+	settings.mlflow.database === undefined
+		? undefined
+		: await openCreates(settings.database, settings.mlflow.database, log);
 const open = await openDoor({
 	settings,
 	authority,
 	pages,
 	audit,
 	log,
+	...(creates && { creates }),
 	// Beside the key, on the volume that outlives the door.
 	artifacts: { store: settings.store, journal: join(dirname(settings.keyFile), "uploads") },
 });
@@ -67,6 +73,7 @@ async function drain(signal: string): Promise<void> {
 	stop = () => process.exit(1);
 	log.info({ signal, seconds: settings.drainSeconds }, "stopping");
 	const whole = await open.stop();
+	await creates?.close();
 	await accounts.close();
 	log.info({ whole }, "stopped");
 	process.exit(0);

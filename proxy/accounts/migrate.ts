@@ -16,9 +16,8 @@ async function migrations(): Promise<Migration[]> {
 	return files.map((file) => ({ version: Number(file.slice(0, 3)), file }));
 }
 
-async function versionOf(sql: Sql): Promise<number> {
-	const [row] = await sql("select coalesce(max(version), 0)::int as version from schema_migrations");
-	return row?.version;
+async function appliedTo(sql: Sql): Promise<ReadonlySet<number>> {
+	return new Set((await sql("select version from schema_migrations")).map(({ version }) => version));
 }
 
 /**
@@ -27,7 +26,7 @@ async function versionOf(sql: Sql): Promise<number> {
  */
 export async function assertNotNewer(database: Database): Promise<void> {
 	const newest = (await migrations()).at(-1)?.version ?? 0;
-	const current = await database.transaction(versionOf);
+	const current = Math.max(0, ...(await database.transaction(appliedTo)));
 	if (current > newest) throw new AccountsError("DATABASE_NEWER", current, newest);
 }
 
@@ -41,9 +40,10 @@ export async function migrate(database: Database, log: Log): Promise<void> {
 		await sql(
 			"create table if not exists schema_migrations (version int primary key, file text not null, applied_at timestamptz not null)",
 		);
-		const current = await versionOf(sql);
+		const applied = await appliedTo(sql);
+		const current = Math.max(0, ...applied);
 		if (current > newest) throw new AccountsError("DATABASE_NEWER", current, newest);
-		for (const { version, file } of known.filter((migration) => migration.version > current)) {
+		for (const { version, file } of known.filter((migration) => !applied.has(migration.version))) {
 			await sql(await readFile(new URL(file, FOLDER), "utf8"));
 			await sql("insert into schema_migrations values ($1, $2, now())", [version, file]);
 			log.info({ migration: file }, "accounts database migrated");
