@@ -13,6 +13,7 @@ import { OpsError } from "./errors.ts";
 import { examine } from "./health.ts";
 import { type Held, Holds } from "./holds.ts";
 import type { Identity } from "./identity.ts";
+import { resourcesOf } from "./stack/state.ts";
 import type { LastGood, Plan, StackHandle, UpResult } from "./stack.ts";
 import { list } from "./text.ts";
 
@@ -28,7 +29,13 @@ export interface Applied extends UpResult {
 export async function apply(context: Context, stack: StackHandle, identity: Identity): Promise<Applied> {
 	const { report, interrupted } = context;
 	const { name } = identity;
+	// A new stack has nothing to lose, and nobody to wait.
+	if (resourcesOf(await stack.exportState()).length === 0) return { ...(await stack.up()), held: [] };
 	const { plan, declared } = await stack.preview();
+	if (plan.changes.length === 0) {
+		await stack.adoptOrphans(report);
+		return { ...NOTHING, same: plan.unchanged, url: identity.url };
+	}
 	if (plan.impact === "touches data") await confirmInPerson(context, name, loss(plan));
 	const containers = await containersOf(name);
 	const leaving = leavingParts(containers, plan);
@@ -60,6 +67,8 @@ export async function apply(context: Context, stack: StackHandle, identity: Iden
 		await holds.releaseAll();
 	}
 }
+
+const NOTHING = { created: 0, updated: 0, replaced: 0, deleted: 0, changed: false, held: [] };
 
 interface Leaving {
 	part: Part;

@@ -1,22 +1,20 @@
 /** Parts are started anew, and replaced by others, while people work. */
-import { cp, mkdtemp, readFile, rm, symlink, writeFile } from "node:fs/promises";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as wait } from "node:timers/promises";
 import { afterEach, beforeAll, describe, expect, test } from "vitest";
 import { PARTS } from "../../infra/contract.ts";
 import { imageRef } from "../../infra/images.ts";
+import { Checkout } from "../support/checkout.ts";
 import { type Load, underLoad } from "../support/load.ts";
 import {
-	CHECKOUT,
 	docker,
 	type Ended,
 	mlgate,
 	mustAnswer,
 	mustRun,
 	NAME,
-	run,
-	STACK,
 	stackPort,
 	token,
 } from "../support/mlgate.ts";
@@ -110,31 +108,26 @@ describe("restart", () => {
 		expect(ended.stderr).toMatch(/It ended at (postgres|minio)/);
 		expect(ended.stderr).toContain("To go on: npx mlgate");
 		expect(await holds()).toEqual([]);
-		const states = await docker("inspect", "--format", "{{.State.Status}}", `${NAME}-postgres`, `${NAME}-minio`);
+		const states = await docker(
+			"inspect",
+			"--format",
+			"{{.State.Status}}",
+			`${NAME}-postgres`,
+			`${NAME}-minio`,
+		);
 		expect(states.split("\n")).toEqual(["running", "running"]);
 		await mustRun(["restart", "postgres", "minio"]);
 	});
 });
 
-/** The stack's checkout with one file changed, sharing its state and settings. */
-async function changedCheckout(file: string, from: string, to: string): Promise<string> {
-	const folder = await mkdtemp(join(tmpdir(), "mlgate-changed-"));
-	for (const name of ["infra", "ops", "proxy", "package.json", "package-lock.json", ".npmrc", "Pulumi.yaml"])
-		await cp(join(CHECKOUT, name), join(folder, name), { recursive: true });
-	for (const name of ["node_modules", ".mlgate", `Pulumi.${STACK}.yaml`])
-		await symlink(join(CHECKOUT, name), join(folder, name));
-	const text = await readFile(join(folder, file), "utf8");
-	expect(text).toContain(from);
-	await writeFile(join(folder, file), text.replace(from, to));
-	return folder;
-}
-
-/** `up` in another checkout; the folder goes. */
-async function upIn(folder: string): Promise<Ended> {
+/** `up` in a checkout with one file changed, which goes afterwards. */
+async function upWith(file: string, from: string, to: string): Promise<Ended> {
+	const checkout = await Checkout.copy();
 	try {
-		return await run("node", [join(folder, "ops/mlgate.mjs"), "up", "--yes", "--stack", STACK]);
+		await checkout.change(file, from, to);
+		return await checkout.mlgate("up", "--yes");
 	} finally {
-		await rm(folder, { recursive: true });
+		await checkout.remove();
 	}
 }
 
@@ -171,32 +164,29 @@ describe("up with a change that is broken", () => {
 
 	test("a bad environment of MLflow: the same", async () => {
 		const before = await started();
-		const folder = await changedCheckout(
+		const ended = await upWith(
 			"infra/mlflow.ts",
 			"MLFLOW_WORKERS: String(args.workers)",
 			'MLFLOW_WORKERS: "plenty"',
 		);
-		expectCauseLast(await upIn(folder), /MLFLOW_WORKERS must be a whole number/);
+		expectCauseLast(ended, /MLFLOW_WORKERS must be a whole number/);
 		expect(await started()).toEqual(before);
 	});
 
 	test("a bad environment of a store, which no candidate can show: it is put back, and serves with its data", async () => {
-		const run = await fetch(`${uri}/api/2.0/mlflow/experiments/search?max_results=1`, {
-			headers: { authorization: `Bearer ${editor}` },
-		});
-		const known = await run.json();
-		const folder = await changedCheckout(
+		const ask = async () => {
+			const headers = { authorization: `Bearer ${editor}` };
+			return (await fetch(`${uri}/api/2.0/mlflow/experiments/search?max_results=1`, { headers })).json();
+		};
+		const known = await ask();
+		const ended = await upWith(
 			"infra/postgres.ts",
 			"POSTGRES_MEMORY_MB: String(args.memory)",
 			'POSTGRES_MEMORY_MB: "some"',
 		);
-		const ended = await upIn(folder);
 		expectCauseLast(ended, /POSTGRES_MEMORY_MB must be a number/);
 		expect(ended.stderr).toContain("was put back");
-		const again = await fetch(`${uri}/api/2.0/mlflow/experiments/search?max_results=1`, {
-			headers: { authorization: `Bearer ${editor}` },
-		});
-		expect(await again.json()).toEqual(known);
+		expect(await ask()).toEqual(known);
 		expect((await mustRun(["up", "--yes"])).stdout).toMatch(/nothing to change/i);
 	});
 });
