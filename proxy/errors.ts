@@ -131,7 +131,10 @@ export const DOOR_ERRORS = {
 		"A source outside the tracked artifacts (mlflow-artifacts:/, runs:/, models:/) needs the role admin.",
 	),
 	BODY_JSON: { ...PATH, message: "The body must be a JSON object in UTF-8" },
-	BODY_AMBIGUOUS: { ...PATH, message: "The body has a name twice in one object, or is nested too deep" },
+	BODY_AMBIGUOUS: {
+		...PATH,
+		message: "The body has a name twice in one object, or one that no field has, or is nested too deep",
+	},
 	BODY_TOO_LARGE: { ...PATH, message: "The body is too large for this route" },
 	TOO_MANY_ROWS: {
 		...PATH,

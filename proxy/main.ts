@@ -1,5 +1,6 @@
 /** Starts the door from its environment and stops it with grace. `node proxy/main.ts` */
 import { dirname, join } from "node:path";
+import { AccountsError } from "./accounts/errors.ts";
 import { openAccounts } from "./accounts/index.ts";
 import { openCreates } from "./creates/index.ts";
 import { type Door, openDoor } from "./door.ts";
@@ -43,12 +44,19 @@ let stop = (_signal: string): void => process.exit(0);
 // Before anything else: as the first process of a container nothing but a handler makes these signals work.
 for (const signal of ["SIGTERM", "SIGINT"] as const) process.on(signal, () => stop(signal));
 
+/** Closed, and with the one thing to do: a door that made new keys or a new database would let nobody in. */
+function refuse(error: unknown): never {
+	if (!(error instanceof AccountsError)) throw error;
+	log.fatal({ code: error.code, fix: error.fix, err: error.cause }, error.message);
+	process.exit(3);
+}
+
 if (process.env.MLGATE_REHEARSE === "1") {
-	await rehearse(settings, log);
+	await rehearse(settings, log).catch(refuse);
 	process.exit(0);
 }
 
-const accounts = await openAccounts(settings, log);
+const accounts = await openAccounts(settings, log).catch(refuse);
 const { authority, pages, audit } = accounts;
 const creates =
 	settings.mlflow.database === undefined

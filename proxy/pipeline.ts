@@ -242,7 +242,7 @@ export function openPipeline(options: PipelineOptions): Handle {
 		if (!verdict.ok) return challenge(x, target, facts, verdict);
 		const { identity } = verdict;
 		x.identity = identity;
-		knownOn(req.socket);
+		knownOn(req.socket, `${identity.kind} ${identity.credential}`);
 		const taken = rates.take(identity);
 		if ("retryAfter" in taken) {
 			return x.refuse("TOO_MANY_REQUESTS", ["Retry-After", String(taken.retryAfter)]);

@@ -72,6 +72,8 @@ const UNREACHABLE: readonly [RegExp, string, string][] = [
 
 export interface DockerOptions {
 	input?: string;
+	/** The input through a pipe, which can be opened as /dev/stdin; what Node gives a child is a socket. */
+	piped?: boolean;
 	/** Kills the docker client; what it began in the engine goes on. */
 	signal?: AbortSignal;
 	timeoutMs?: number;
@@ -86,9 +88,10 @@ const quiet = { quiet: true, nothrow: true };
 
 /** Starts `docker <args>`; for those who read its output as it comes. Never throws by itself. */
 export function start(args: readonly string[], options: DockerOptions = {}): ProcessPromise {
-	const { input = "", signal, timeoutMs, detached = false } = options;
+	const { input = "", piped = false, signal, timeoutMs, detached = false } = options;
 	const limits = { signal, detached, ...(timeoutMs ? { timeout: timeoutMs } : {}) };
-	return $({ ...quiet, ...limits, input })`docker ${args}`;
+	const run = $({ ...quiet, ...limits, input });
+	return piped ? run`cat | docker ${args}` : run`docker ${args}`;
 }
 
 /**

@@ -46,7 +46,9 @@ const PARTS = new Set([
 export const modelFiles =
 	(upstream: Dispatcher): Answerer =>
 	(allowed) =>
-		isModelFile(allowed.route.rule, allowed.target.query) && serve(upstream, allowed);
+		allowed.route.method === "GET" &&
+		isModelFile(allowed.route.rule, allowed.target.query) &&
+		serve(upstream, allowed);
 
 async function serve(
 	upstream: Dispatcher,

@@ -12,7 +12,7 @@ import { hasBody } from "../gate/framing.ts";
 import type { Held, HeldRequest } from "../hold/upstream.ts";
 import { DECIDING } from "../routes/bodies.ts";
 import type { Safety } from "../safety.ts";
-import { SMALL, UploadBody } from "./body.ts";
+import { LARGEST, SMALL, UploadBody } from "./body.ts";
 import { headersFromUpstream, headersToUpstream } from "./headers.ts";
 import type { Watched } from "./transfers.ts";
 
@@ -115,9 +115,15 @@ export class Transfer implements Dispatcher.DispatchHandler, Watched {
 			else this.#dispatch(null);
 			return;
 		}
-		if (headers.expect !== undefined) this.#res.writeContinue();
 		const length = headers["content-length"];
-		if (judge !== undefined || (length !== undefined && Number(length) <= SMALL)) {
+		// An artifact may be of any size, and is streamed.
+		const message = this.#req.method !== "PUT";
+		if (message && Number(length ?? 0) > (judge === undefined ? LARGEST : DECIDING)) {
+			this.end("BODY_TOO_LARGE");
+			return;
+		}
+		if (headers.expect !== undefined) this.#res.writeContinue();
+		if (judge !== undefined || (length === undefined ? message : Number(length) <= SMALL)) {
 			this.#collect(judge);
 			return;
 		}

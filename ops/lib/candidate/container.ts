@@ -19,7 +19,7 @@ export async function startCandidate(name: string, part: Part, spec: ContainerSp
 				...labels.flatMap((label) => ["--label", label]),
 				...createArgs(spec),
 			],
-			{ input: spec.env.map((line) => `${line}\n`).join("") },
+			{ input: spec.env.map((line) => `${line}\n`).join(""), piped: true },
 		)
 	).trim();
 	try {

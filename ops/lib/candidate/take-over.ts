@@ -6,8 +6,9 @@
  */
 import { ALIAS, hostName } from "../../../infra/contract.ts";
 import { askApi } from "../api.ts";
-import { type Container, containerOf, docker, stop } from "../docker.ts";
+import { type Container, containerOf, docker, inspectContainer, stop } from "../docker.ts";
 import { OpsError } from "../errors.ts";
+import { Holds } from "../holds.ts";
 import type { Report } from "../report.ts";
 import { sleep } from "../sleep.ts";
 import { firstLine } from "../text.ts";
@@ -58,6 +59,7 @@ export async function takeOver(job: TakeOver): Promise<void> {
 		const serve = hostName.network(name, "serve");
 		await connect(serve, candidate, [ALIAS.api]);
 		try {
+			await retire(serve, api, job, detail);
 			await renew(serve, api, door, job, detail);
 		} catch (error) {
 			const said = await lastWords(api);
@@ -65,9 +67,11 @@ export async function takeOver(job: TakeOver): Promise<void> {
 			await job.putBack();
 			// Whatever stopped the wait, the old version has to come back. If it does not, the candidate stays: it serves.
 			await renew(serve, api, door, { ...job, ready: "", interrupted: NEVER }, detail);
+			await retire(serve, candidate, job, detail);
 			await removeCandidate(name, "api");
 			throw failed("TAKEOVER_FAILED", "The API did not come back.", error, said);
 		}
+		await retire(serve, candidate, job, detail);
 		await removeCandidate(name, "api");
 	});
 }
@@ -81,6 +85,26 @@ function candidateSpec(name: string, api: Container): ContainerSpec {
 	return { ...spec, networks: [serve, ...spec.networks.filter((network) => network !== serve)] };
 }
 
+/**
+ * Takes a container off the network while the other one serves. Few images finish what they are answering when they
+ * are told to stop, so the door lets no request begin until none is running.
+ */
+async function retire(
+	network: string,
+	{ Id }: Container,
+	{ name, report }: TakeOver,
+	detail: (text: string) => void,
+): Promise<void> {
+	detail("waiting for what it is answering");
+	const holds = new Holds(name, report);
+	try {
+		await holds.hold("api");
+		await docker(["network", "disconnect", network, Id]);
+	} finally {
+		await holds.release("api");
+	}
+}
+
 /** Nobody finds it while it starts: without the name it gets no requests. */
 async function renew(
 	serve: string,
@@ -89,7 +113,7 @@ async function renew(
 	job: TakeOver,
 	detail: (text: string) => void,
 ): Promise<void> {
-	detail("waiting for what it is answering");
+	detail("stopping");
 	await stop(api);
 	await connect(serve, api, []);
 	await docker(["start", api.Id]);
@@ -102,7 +126,8 @@ async function renew(
 
 /** Aliases cannot be changed in place. */
 async function connect(network: string, { Id }: Container, aliases: readonly string[]): Promise<void> {
-	await docker(["network", "disconnect", network, Id]);
+	const isThere = (await inspectContainer(Id))?.NetworkSettings.Networks[network] !== undefined;
+	if (isThere) await docker(["network", "disconnect", network, Id]);
 	await docker(["network", "connect", ...aliases.flatMap((alias) => ["--alias", alias]), network, Id]);
 }
 

@@ -99,6 +99,32 @@ describe("bodies", () => {
 		expect(it.upstream.seen[0]?.body.equals(body)).toBe(true);
 	});
 
+	test.each([65_537, 100_000, 131_072, 140_000, 200_000, 1_000_000])(
+		"%i bytes of JSON that are all here before MLflow is asked do not wait for more",
+		async (size) => {
+			const body = "x".repeat(size);
+			const headers = [JSON_TYPE, `Content-Length: ${size}`];
+			const answer = await exchange(
+				it.port,
+				request("POST", "/api/2.0/mlflow/runs/log-batch", { headers, body }),
+			);
+			expect(answer.status).toBe(200);
+			expect(it.upstream.seen[0]?.body.length).toBe(size);
+		},
+	);
+
+	test.each([
+		["announced", [`Content-Length: ${17 * MIB}`], ""],
+		["in chunks", ["Transfer-Encoding: chunked"], `${(2 * MIB).toString(16)}\r\n${"x".repeat(2 * MIB)}\r\n`],
+	])("JSON that would fill MLflow's memory, %s, is refused and never sent on", async (_, headers, body) => {
+		const answer = await exchange(
+			it.port,
+			request("POST", "/api/2.0/mlflow/runs/log-batch", { headers: [JSON_TYPE, ...headers], body }),
+		);
+		expect([answer.status, answer.code]).toEqual([400, "BODY_TOO_LARGE"]);
+		expect(it.upstream.seen).toEqual([]);
+	});
+
 	test("an empty chunked body, and none at all", async () => {
 		for (const [headers, body] of [
 			[[JSON_TYPE, "Transfer-Encoding: chunked"], "0\r\n\r\n"],
