@@ -1,4 +1,6 @@
 /** The commands of `npx mlgate`. A new one is a file in commands/ and a row here. */
+import { command as backup } from "./commands/backup.ts";
+import { command as backups } from "./commands/backups.ts";
 import { command as config } from "./commands/config.ts";
 import { command as destroy } from "./commands/destroy.ts";
 import { command as door } from "./commands/door.ts";
@@ -6,6 +8,7 @@ import { command as down } from "./commands/down.ts";
 import { command as logs } from "./commands/logs.ts";
 import { command as preview } from "./commands/preview.ts";
 import { command as promote } from "./commands/promote.ts";
+import { command as restore } from "./commands/restore.ts";
 import { command as status } from "./commands/status.ts";
 import { command as tokens } from "./commands/tokens.ts";
 import { command as train } from "./commands/train.ts";
@@ -24,6 +27,9 @@ export const COMMANDS: readonly (Command | CommandGroup)[] = [
 	users,
 	tokens,
 	config,
+	backup,
+	backups,
+	restore,
 	down,
 	destroy,
 	door,

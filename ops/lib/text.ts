@@ -67,3 +67,16 @@ export function forStack(text: string, stack: string): string {
 		.replace(/\bnpm start\b/g, "npx mlgate up")
 		.replace(/\bnpx mlgate (?!--)/g, `npx mlgate --stack ${stack} `);
 }
+
+const SIZES = ["B", "KiB", "MiB", "GiB", "TiB"] as const;
+
+/** `0 B`, `512 B`, `1.4 KiB`, `12 MiB`. */
+export function bytesInWords(bytes: number): string {
+	let value = bytes;
+	let unit = 0;
+	while (value >= 999.5 && unit < SIZES.length - 1) {
+		value /= 1024;
+		unit += 1;
+	}
+	return `${unit > 0 && value < 9.95 ? value.toFixed(1) : Math.round(value)} ${SIZES[unit]}`;
+}
