@@ -2,6 +2,7 @@
 import type { IncomingHttpHeaders, IncomingMessage, ServerResponse } from "node:http";
 import type { Listener } from "../infra/contract.ts";
 import type { Role } from "./roles.ts";
+import type { Scope } from "./scopes.ts";
 
 export interface Identity {
 	kind: "token" | "session" | "password";
@@ -13,6 +14,8 @@ export interface Identity {
 	credential: string;
 	/** A token's name. */
 	name?: string;
+	/** What a token is held to besides its role; absent: nothing. */
+	scope?: Scope;
 }
 
 export type Verdict =

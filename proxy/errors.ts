@@ -121,6 +121,9 @@ export const DOOR_ERRORS = {
 	ROLE_VIEWER: denied("This needs the role viewer."),
 	ROLE_EDITOR: denied("This needs the role editor or admin."),
 	ROLE_ADMIN: denied("This needs the role admin."),
+	SCOPE_MODELS: denied(
+		"This token is for loading models only: it reads registered models and their artifacts, and nothing else.",
+	),
 	ARTIFACT_LOCATION: denied(
 		"An artifact_location needs the role admin. Leave it out for the stack's own store.",
 	),

@@ -22,6 +22,7 @@ import type { RateLimits } from "./rates.ts";
 import { atLeast } from "./roles.ts";
 import { EVERY_TAIL, routeOf } from "./routes/every.ts";
 import { quirk } from "./routes/quirks.ts";
+import { outOfScope } from "./scopes.ts";
 import type { SignedRoute } from "./signed.ts";
 
 export interface PipelineOptions {
@@ -248,6 +249,8 @@ export function openPipeline(options: PipelineOptions): Handle {
 			const reason = authority.checkCsrf(facts, identity);
 			if (reason !== undefined) return x.refuse(refusal(reason, "CSRF_TOKEN"));
 		}
+		const outside = outOfScope(identity.scope ?? "all", method, x.rule);
+		if (outside !== undefined) return x.refuse(outside);
 		if (own !== undefined) {
 			const { status, value } = await own(identity, new URLSearchParams(target.query));
 			return answerJson(req, res, status, value);

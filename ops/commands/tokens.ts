@@ -36,10 +36,10 @@ const listTokens = defineCommand({
 	locks: false,
 	async run(context) {
 		const { tokens } = await control(nameOf(context), "tokens/list");
-		const rows = tokens.map(({ id, name, role, user, state, expires, lastUsed }) => [
+		const rows = tokens.map(({ id, name, role, scope, user, state, expires, lastUsed }) => [
 			id,
 			name,
-			role,
+			scope === "all" ? role : `${role}, ${scope} only`,
 			user,
 			state,
 			expires?.slice(0, 10) ?? "never",

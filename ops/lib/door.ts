@@ -30,6 +30,8 @@ export interface DoorToken {
 	id: string;
 	name: string;
 	role: Role;
+	/** `models`: held to models and their artifacts, whatever the role. */
+	scope: "all" | "models";
 	/** The owner. */
 	user: string;
 	state: "active" | "expired" | "revoked" | "owner disabled";
@@ -135,6 +137,7 @@ const KINDS: Record<string, Exclude<ExitKind, "ok">> = {
 	TOKEN_NAME: "usage",
 	TOKEN_EXPIRY: "usage",
 	DATABASE_AWAY: "unhealthy",
+	SERVICE_FOLDER: "unhealthy",
 	DATABASE_NEWER: "unhealthy",
 	SUPERSEDED: "unhealthy",
 	BUSY: "unhealthy",

@@ -123,6 +123,16 @@ const ERRORS = {
 		message: "A token cannot do more than its owner: %s is %s, the token was to be %s.",
 		fix: "Ask for a lower role, or raise the owner's first.",
 	},
+	SERVICE_NONE: {
+		status: 409,
+		message: "This door has no folder for the inference API's token.",
+		fix: "Set DOOR_SERVICE_FOLDER to a folder that the door may write to.",
+	},
+	SERVICE_FOLDER: {
+		status: 500,
+		message: "The inference API's token cannot be written to %s: %s.",
+		fix: "Make room there, or let the door write to it; the door tries again by itself.",
+	},
 	TOKEN_EXPIRY: {
 		status: 400,
 		message: "The expiry is neither a time to come, a duration nor `never`: %s.",

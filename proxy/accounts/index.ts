@@ -20,6 +20,7 @@ import { LIMITS, type Limits } from "./limits.ts";
 import { Links } from "./links.ts";
 import type { Log } from "./log.ts";
 import { migrate } from "./migrate.ts";
+import { ServiceToken } from "./service-token.ts";
 import { type SessionSettings, Sessions } from "./sessions.ts";
 import { SignIn } from "./signin.ts";
 import { Store } from "./store.ts";
@@ -33,6 +34,8 @@ export interface AccountsSettings {
 	/** 32 random bytes, made at the first start. */
 	keyFile: string;
 	controlSocket: string;
+	/** Where the inference API's token is written; without it there is none. */
+	serviceFolder?: string | undefined;
 	session: SessionSettings;
 }
 
@@ -62,6 +65,7 @@ export interface Accounts {
 	tokens: Tokens;
 	links: Links;
 	sessions: Sessions;
+	serviceToken: ServiceToken;
 	/** For the pipeline. */
 	audit: RequestAudit;
 	/** Writes what has gathered (last used, the audit trail), then ends all connections. */
@@ -104,6 +108,10 @@ export async function openAccounts(
 	const sessions = new Sessions(store, jwts, keyring, cookies, settings.session);
 	const users = new Users(store, sessions);
 	const tokens = new Tokens(store, users, jwts);
+	const serviceToken = new ServiceToken({
+		...{ store, tokens, jwts, keyring, log },
+		folder: settings.serviceFolder,
+	});
 	const links = new Links(store, users, sessions);
 	const signIn = new SignIn(store, limits, trail);
 	const authority = new AccountsAuthority({ store, keyring, jwts, cookies, sessions, tokens, signIn, log });
@@ -117,16 +125,18 @@ export async function openAccounts(
 	});
 	const control: Control = {
 		async listen({ checks, commands } = {}) {
-			behind = checks;
-			const table = { ...accountCommands({ users, tokens, links, checks: all }), ...commands };
+			const table = { ...accountCommands({ users, tokens, serviceToken, links, checks: all }), ...commands };
 			server = await openControlServer(settings.controlSocket, table, log);
+			behind = checks;
 		},
 	};
 	const close = async () => {
 		await server?.close();
+		await serviceToken.close();
 		await trail.close();
 		await store.close();
 	};
 	const audit = auditRequests(trail);
-	return { authority, pages, control, users, tokens, links, sessions, audit, close };
+	serviceToken.start();
+	return { authority, pages, control, users, tokens, serviceToken, links, sessions, audit, close };
 }

@@ -33,9 +33,11 @@ export interface Claims {
 	jti: string;
 	/** User id. */
 	sub: string;
-	role?: string;
+	role?: string | undefined;
+	/** Absent: `all`. */
+	scope?: string | undefined;
 	/** Seconds since 1970; absent: no expiry. */
-	exp?: number;
+	exp?: number | undefined;
 }
 
 export interface Verified extends Claims {
@@ -111,13 +113,14 @@ export class Jwts {
 			);
 			const fields = Object.keys(protectedHeader).sort();
 			if (fields.join() !== HEADER_FIELDS.join() || protectedHeader.typ !== KINDS[kind].typ) return undefined;
-			const { sub, jti, exp, role } = payload;
+			const { sub, jti, exp, role, scope } = payload;
 			if (typeof sub !== "string" || typeof jti !== "string") return undefined;
 			return {
 				sub,
 				jti,
 				exp,
 				role: typeof role === "string" ? role : undefined,
+				scope: typeof scope === "string" ? scope : undefined,
 				kid: protectedHeader.kid as string,
 			};
 		} catch (error) {

@@ -5,6 +5,7 @@
  * since 1970 by the door's clock.
  */
 import { isRole, type Role } from "../roles.ts";
+import { isScope, type Scope } from "../scopes.ts";
 import type { Row, Sql } from "./database.ts";
 import { userName } from "./names.ts";
 
@@ -28,6 +29,7 @@ export interface Token {
 	readonly user: User;
 	readonly name: string;
 	readonly role: Role;
+	readonly scope: Scope;
 	readonly created: number;
 	readonly createdBy: string;
 	/** null: never. */
@@ -91,6 +93,11 @@ const ms = (value: unknown): number | null => (value === null ? null : time(valu
 function role(value: unknown): Role {
 	if (isRole(value)) return value;
 	throw new Error(`its role is ${JSON.stringify(value)}`);
+}
+
+function scope(value: unknown): Scope {
+	if (isScope(value)) return value;
+	throw new Error(`its scope is ${JSON.stringify(value)}`);
 }
 
 export class Snapshot {
@@ -206,6 +213,7 @@ export class Snapshot {
 			user: this.#owner(row),
 			name: row.name,
 			role: role(row.role),
+			scope: scope(row.scope),
 			created: time(row.created_at),
 			createdBy: row.created_by,
 			expires: ms(row.expires_at),

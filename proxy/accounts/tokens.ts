@@ -1,8 +1,9 @@
 /** API tokens: named, never stronger than their owner, shown once, revoked at once. */
 import { randomBytes } from "node:crypto";
 import { atLeast, type Role } from "../roles.ts";
+import type { Scope } from "../scopes.ts";
 import { AccountsError } from "./errors.ts";
-import type { Jwts } from "./jwt.ts";
+import type { Claims, Jwts } from "./jwt.ts";
 import { tokenName } from "./names.ts";
 import type { Token } from "./snapshot.ts";
 import type { Actor, Store } from "./store.ts";
@@ -14,6 +15,8 @@ export interface TokenView {
 	name: string;
 	/** As issued; what it can do now is the lower of this and its owner's. */
 	role: Role;
+	/** `models`: held to models and their artifacts. */
+	scope: Scope;
 	user: string;
 	state: "active" | "expired" | "revoked" | "owner disabled";
 	created: string;
@@ -44,13 +47,14 @@ export class Tokens {
 
 	/**
 	 * @param wish.user the owner's name.
+	 * @param wish.scope what it is held to besides its role; nothing if left out.
 	 * @param wish.expires `12h`, `90d`, `52w`, an ISO 8601 time, or `never`; 90 days if left out.
 	 * @returns the token's text, which is kept nowhere, and what may be told about it.
 	 * @throws AccountsError TOKEN_NAME, TOKEN_EXPIRY, TOKEN_ROLE, USER_UNKNOWN, USER_DISABLED, DATABASE_AWAY, BUSY
 	 */
 	async create(
 		actor: Actor,
-		wish: { name: string; role: Role; user: string; expires?: string },
+		wish: { name: string; role: Role; user: string; scope?: Scope; expires?: string },
 	): Promise<{ text: string; token: TokenView }> {
 		const name = tokenName(wish.name);
 		if (name === undefined) throw new AccountsError("TOKEN_NAME");
@@ -65,6 +69,7 @@ export class Tokens {
 				user,
 				name,
 				role: wish.role,
+				scope: wish.scope ?? "all",
 				created: change.now,
 				createdBy: actor.name,
 				expires,
@@ -73,12 +78,13 @@ export class Tokens {
 				lastAddress: null,
 			};
 			await change.sql(
-				"insert into tokens (id, user_id, name, role, created_at, created_by, expires_at) values ($1, $2, $3, $4, $5, $6, $7)",
+				"insert into tokens (id, user_id, name, role, scope, created_at, created_by, expires_at) values ($1, $2, $3, $4, $5, $6, $7, $8)",
 				[
 					made.id,
 					user.id,
 					name,
 					made.role,
+					made.scope,
 					new Date(made.created),
 					actor.name,
 					expires === null ? null : new Date(expires),
@@ -88,19 +94,13 @@ export class Tokens {
 				tokenId: made.id,
 				name,
 				role: made.role,
+				...(made.scope !== "all" && { scope: made.scope }),
 				expires: iso(expires),
 			});
 			change.onCommit(() => this.#store.snapshot.tokens.set(made.id, made));
 			return made;
 		});
-		const exp = token.expires === null ? undefined : token.expires / 1000;
-		const text = await this.#jwts.sign("token", {
-			jti: token.id,
-			sub: token.user.id,
-			role: token.role,
-			name,
-			exp,
-		});
+		const text = await this.#jwts.sign("token", { ...claimsOf(token), name });
 		return { text, token: this.#view(token) };
 	}
 
@@ -126,8 +126,18 @@ export class Tokens {
 		});
 	}
 
+	/** The token whose text makes these claims, if it works now; else why not. */
+	standing(claims: Claims): Token | "TOKEN_UNKNOWN" | "TOKEN_INVALID" | Over {
+		const token = this.#store.snapshot.tokens.get(claims.jti);
+		if (!token) return "TOKEN_UNKNOWN";
+		// What the token says is what was noted when it was made; a signed text that says more is not that token.
+		const noted: Claims = claimsOf(token);
+		if (CLAIMED.some((name) => claims[name] !== noted[name])) return "TOKEN_INVALID";
+		return this.over(token) ?? token;
+	}
+
 	/** Why a token does not work; undefined while it does. */
-	over(token: Token): "TOKEN_REVOKED" | "TOKEN_EXPIRED" | "USER_DISABLED" | undefined {
+	over(token: Token): Over | undefined {
 		if (token.revoked !== null) return "TOKEN_REVOKED";
 		if (token.expires !== null && token.expires <= this.#store.clock()) return "TOKEN_EXPIRED";
 		return token.user.disabled === null ? undefined : "USER_DISABLED";
@@ -139,6 +149,7 @@ export class Tokens {
 			id: token.id,
 			name: token.name,
 			role: token.role,
+			scope: token.scope,
 			user: token.user.name,
 			state: over === undefined ? "active" : STATES[over],
 			created: new Date(token.created).toISOString(),
@@ -150,11 +161,25 @@ export class Tokens {
 	}
 }
 
+/** Why a token that was made does not work any more. */
+type Over = "TOKEN_REVOKED" | "TOKEN_EXPIRED" | "USER_DISABLED";
+
+const CLAIMED = ["jti", "sub", "role", "scope", "exp"] as const satisfies readonly (keyof Claims)[];
+
+/** What a token's text says of it. */
+const claimsOf = ({ id, user, role, scope, expires }: Token): Claims => ({
+	jti: id,
+	sub: user.id,
+	role,
+	scope: scope === "all" ? undefined : scope,
+	exp: expires === null ? undefined : expires / 1000,
+});
+
 const STATES = {
 	TOKEN_REVOKED: "revoked",
 	TOKEN_EXPIRED: "expired",
 	USER_DISABLED: "owner disabled",
-} as const;
+} as const satisfies Record<Over, TokenView["state"]>;
 
 const iso = (time: number | null): string | null => (time === null ? null : new Date(time).toISOString());
 

@@ -1,6 +1,7 @@
 /** The control commands of the accounts, as one table. */
 import { z } from "zod";
 import type { Links, NewLink } from "../accounts/links.ts";
+import type { ServiceToken } from "../accounts/service-token.ts";
 import type { Actor } from "../accounts/store.ts";
 import type { Tokens } from "../accounts/tokens.ts";
 import { OPERATOR, type Users } from "../accounts/users.ts";
@@ -19,6 +20,7 @@ const named = z.strictObject({ name: text });
 export interface CommandParts {
 	users: Users;
 	tokens: Tokens;
+	serviceToken: ServiceToken;
 	links: Links;
 	/** Deep checks of everything behind the door. */
 	checks(): Promise<Check[]>;
@@ -37,8 +39,9 @@ export interface CommandParts {
  * | `tokens/create` | `{name, role, user?, expires?}` | `{token, id, name, role, user, expires, ...}`; `token` is the secret text |
  * | `tokens/list` | | `{tokens}` |
  * | `tokens/revoke` | `{id}` | `{token}`: what may be told about it, not its text |
+ * | `service-token` | | `{id, expires, renewed}`: the inference API's own, looked after now |
  */
-export function accountCommands({ users, tokens, links, checks }: CommandParts): Commands {
+export function accountCommands({ users, tokens, serviceToken, links, checks }: CommandParts): Commands {
 	return {
 		status: command(nothing, async () => {
 			const results = await checks();
@@ -77,5 +80,6 @@ export function accountCommands({ users, tokens, links, checks }: CommandParts):
 		"tokens/revoke": command(z.strictObject({ id: text }), async ({ id }) => ({
 			token: await tokens.revoke(SHELL, id),
 		})),
+		"service-token": command(nothing, () => serviceToken.ensure(SHELL)),
 	};
 }

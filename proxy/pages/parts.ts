@@ -71,7 +71,11 @@ export function tokenColumns(visit: Visit): {
 			cell: ({ name, state }) =>
 				html`<strong>${name}</strong>${state !== "active" && html` <span class="tag">${state}</span>`}`,
 		},
-		role: { label: "Role", cell: ({ role }) => role },
+		role: {
+			label: "Role",
+			cell: ({ role, scope }) =>
+				html`${role}${scope !== "all" && html` <span class="tag">${scope} only</span>`}`,
+		},
 		expires: { label: "Expires", cell: ({ expires }) => when(expires, visit.now) },
 		used: {
 			label: "Last used",

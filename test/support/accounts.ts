@@ -16,6 +16,16 @@ export const HOUR = 3_600_000;
 export const DAY = 24 * HOUR;
 export const PASSWORD = "seven green bottles";
 
+export interface TestOptions extends AccountsOptions {
+	name?: string;
+	/** That of earlier accounts; a new one if left out. */
+	folder?: string;
+	/** Where the inference API's token goes; there is none if left out. */
+	serviceFolder?: string;
+	/** The time on the clock. */
+	start?: number;
+}
+
 export interface TestAccounts extends Accounts {
 	/** Where the accounts keep their file and socket. */
 	folder: string;
@@ -26,14 +36,13 @@ export interface TestAccounts extends Accounts {
 	pass(milliseconds: number): void;
 	now(): number;
 	/** Ends and opens again, on the same database and key file. */
-	reopen(options?: AccountsOptions): Promise<TestAccounts>;
+	reopen(options?: TestOptions): Promise<TestAccounts>;
 	remove(): Promise<void>;
 }
 
-/** @param options.folder that of earlier accounts; a new one if left out. `start`: the time on the clock. */
 export async function startAccounts(
 	database: TestDatabase,
-	options: AccountsOptions & { name?: string; folder?: string; start?: number } = {},
+	options: TestOptions = {},
 ): Promise<TestAccounts> {
 	const folder = options.folder ?? (await mkdtemp(join(tmpdir(), "mlgate-test-accounts-")));
 	let now = options.start ?? Date.parse("2026-11-01T12:00:00Z");
@@ -45,6 +54,7 @@ export async function startAccounts(
 			database: { url: database.url, passwordFile: database.passwordFile },
 			keyFile: join(folder, "wrapping-key"),
 			controlSocket: join(folder, "control.sock"),
+			serviceFolder: options.serviceFolder,
 			session: { idleHours: 12, maxDays: 7 },
 		},
 		log,

@@ -70,6 +70,7 @@ describe("Postgres stopped in the middle", () => {
 		expect(await ask({ cookie })).toMatchObject({ ok: true });
 		expect(accounts.users.list().map(({ name, role, state }) => [name, role, state])).toEqual([
 			["ada", "admin", "active"],
+			["inference-api", "viewer", "system"],
 			["operator", "admin", "system"],
 		]);
 		expect(await accounts.authority.checks()).toEqual([

@@ -241,6 +241,7 @@ describe("users and tokens from the shell", () => {
 			"ada active",
 			"grace invited",
 			"root active",
+			"inference-api system",
 			"operator system",
 		]);
 		const trail = await accounts.database.query(
