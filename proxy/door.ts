@@ -9,7 +9,9 @@ import { doorRoutes } from "./door/routes.ts";
 import { forwardTo } from "./forward/index.ts";
 import { modelFiles } from "./forward/mlmodel.ts";
 import { type TransferOptions, Transfers } from "./forward/transfers.ts";
-import { openUpstream, probeUpstream } from "./forward/upstream.ts";
+import { databaseAnswers, openUpstream, probeUpstream, serverAnswers } from "./forward/upstream.ts";
+import { holding } from "./hold/answerer.ts";
+import { Holds, type HoldsOptions } from "./hold/holds.ts";
 import { type InferenceOptions, openInference } from "./inference/index.ts";
 import { type BoundListener, ownAddress, resolveListeners } from "./listeners.ts";
 import type { Log } from "./log.ts";
@@ -23,7 +25,7 @@ import type { DoorSettings } from "./settings.ts";
 import { uiAnswerer } from "./ui/index.ts";
 
 export interface DoorOptions {
-	settings: Pick<DoorSettings, "listeners" | "mlflow" | "metrics" | "drainSeconds"> &
+	settings: Pick<DoorSettings, "listeners" | "mlflow" | "metrics" | "drainSeconds" | "holdSeconds"> &
 		Partial<Pick<DoorSettings, "name" | "api" | "uiFolder">>;
 	authority: Authority;
 	pages: Pages;
@@ -39,12 +41,16 @@ export interface DoorOptions {
 	reads?: Pick<ReadsOptions, "memory" | "unseen">;
 	/** For tests. */
 	inference?: Pick<InferenceOptions, "patience" | "most">;
+	/** For tests. */
+	holds?: Pick<HoldsOptions, "most" | "longest">;
 }
 
 export interface Door {
 	/** The listeners as they were bound, with the ports that they got. */
 	listeners: readonly BoundListener[];
 	metrics: Metrics;
+	/** What is held, and who waits for it. */
+	holds: Holds;
 	/** Requests that are being forwarded, and the connections to MLflow. */
 	live(): { transfers: number; connected: number; running: number; queued: number };
 	/** Round trips through MLflow: by itself, and to its database. */
@@ -79,6 +85,7 @@ export async function openDoor({
 	rates,
 	reads,
 	inference: bounds,
+	holds: room,
 }: DoorOptions): Promise<Door> {
 	let accepting = true;
 	const bound = await resolveListeners(settings.listeners);
@@ -99,6 +106,22 @@ export async function openDoor({
 		place &&
 		openArtifacts({ ...place, mlflow: mlflowOver(upstream), log, moved: metrics.moved.bind(metrics) });
 	if (artifacts !== undefined) metrics.uploads(() => artifacts.unfinished);
+	const holds: Holds = new Holds({
+		limit: settings.holdSeconds * 1000,
+		probes: {
+			postgres: async () => {
+				const own = await authority.checks();
+				// What MLflow makes of its database counts only while it is there itself.
+				return own.every(({ ok }) => ok) && (holds.isHeld("mlflow") || (await databaseAnswers(upstream)));
+			},
+			mlflow: async () =>
+				(await serverAnswers(upstream)) && (holds.isHeld("postgres") || (await databaseAnswers(upstream))),
+			...(artifacts && { minio: async () => (await artifacts.check()).ok }),
+			api: () => inference.isThere(),
+		},
+		log,
+		...room,
+	});
 	const checks = async () => (await Promise.all([probeUpstream(upstream), artifacts?.check() ?? []])).flat();
 	const handle = openPipeline({
 		authority,
@@ -106,6 +129,7 @@ export async function openDoor({
 		doorRoutes: doorRoutes({ authority, probe: checks, accepting: () => accepting }),
 		signedRoutes: new Map(artifacts ? [partRoute(artifacts, authority)] : []),
 		answerers: [
+			holding(holds, authority.stillValid.bind(authority)),
 			inference.answer,
 			menuOver(upstream),
 			modelFiles(upstream),
@@ -118,6 +142,7 @@ export async function openDoor({
 		rates: new RateLimits(rates),
 		metrics,
 		log,
+		patience: holds.limit,
 		accepting: () => accepting,
 	});
 
@@ -127,6 +152,7 @@ export async function openDoor({
 	async function close(graceMs: number): Promise<boolean> {
 		accepting = false;
 		metricsServer?.close();
+		holds.close();
 		inference.endStreams();
 		const ended = Promise.all(servers.map((server) => new Promise((resolve) => server.close(resolve))));
 		// Connections that fall idle while the others finish.
@@ -166,6 +192,7 @@ export async function openDoor({
 	return {
 		listeners: bound,
 		metrics,
+		holds,
 		live,
 		checks,
 		stop: () => close(settings.drainSeconds * 1000),

@@ -2,6 +2,7 @@
 import { dirname, join } from "node:path";
 import { openAccounts } from "./accounts/index.ts";
 import { type Door, openDoor } from "./door.ts";
+import { holdCommands } from "./hold/commands.ts";
 import { openLog } from "./log.ts";
 import { type DoorSettings, readSettings, SettingsError } from "./settings.ts";
 
@@ -51,7 +52,7 @@ const open = await openDoor({
 	// Beside the key, on the volume that outlives the door.
 	artifacts: { store: settings.store, journal: join(dirname(settings.keyFile), "uploads") },
 });
-await accounts.control.listen({ checks: open.checks });
+await accounts.control.listen({ checks: open.checks, commands: holdCommands(open.holds) });
 // From here on it is worth keeping: what goes wrong before ends the process.
 door = open;
 

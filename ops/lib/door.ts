@@ -49,6 +49,38 @@ export interface OneTimeLink {
 	expires: string;
 }
 
+/** The parts that the door can hold requests for. `postgres` holds what MLflow answers, too. */
+export type HeldPart = "mlflow" | "minio" | "postgres" | "api";
+
+export interface Drained {
+	part: HeldPart;
+	/** Whether everything that needs the part has finished; if not, so many requests have not. */
+	drained: boolean;
+	running: number;
+	waitedMs: number;
+}
+
+export interface Released {
+	part: HeldPart;
+	/** Whether the part answers. If not, requests are still held until it does. */
+	healthy: boolean;
+	heldMs: number;
+	/** Requests that waited, the longest wait of one, and those that were refused after all. */
+	held: number;
+	longestMs: number;
+	refused: number;
+}
+
+export interface Hold {
+	part: HeldPart;
+	/** ISO time. */
+	since: string;
+	/** Requests that wait now. */
+	waiting: number;
+	/** `unannounced`: the part was found to be away. */
+	reason: "announced" | "unannounced";
+}
+
 type Named = { name: string };
 
 /** What each control command takes and gives (`proxy/control/commands.ts`). */
@@ -71,6 +103,14 @@ export interface ControlCommands {
 	};
 	"tokens/list": { body: undefined; answer: { tokens: DoorToken[] } };
 	"tokens/revoke": { body: { id: string }; answer: { token: DoorToken } };
+	/**
+	 * Holds new requests that need the part, and answers once what is running has finished, or after `drainSeconds`
+	 * (default 30, at most 600). Asking again is no error.
+	 */
+	hold: { body: { part: HeldPart; drainSeconds?: number }; answer: Drained };
+	/** Lets requests through as soon as the part answers; waits for that about as long as a request would. */
+	release: { body: { part: HeldPart }; answer: Released };
+	holds: { body: undefined; answer: { holds: Hold[] } };
 	/** The inference API's own token: made anew if it is missing, not valid, or past half its life. */
 	"service-token": { body: undefined; answer: { id: string; expires: string; renewed: boolean } };
 }
@@ -79,6 +119,8 @@ export type ControlCommand = keyof ControlCommands;
 /** Where the client lies in the door's image. */
 const CLIENT = "/app/proxy/control/client.ts";
 const TIMEOUT_MS = 30_000;
+/** Commands that wait for something: as long as the door itself does, and a little more. */
+const PATIENT_MS: Partial<Record<ControlCommand, number>> = { hold: 630_000, release: 150_000 };
 
 /**
  * @param name the stack's name on the host.
@@ -94,12 +136,13 @@ export async function control<C extends ControlCommand>(
 		throw doorDown(container ? `Its container is ${container.State.Status}.` : "It has no container.");
 	}
 	const args = ["exec", "-i", container.Id, "node", CLIENT, command];
-	const result = await start(args, { input: JSON.stringify(body ?? {}), timeoutMs: TIMEOUT_MS });
+	const timeoutMs = PATIENT_MS[command] ?? TIMEOUT_MS;
+	const result = await start(args, { input: JSON.stringify(body ?? {}), timeoutMs });
 	const answer = parseAnswer(result.stdout);
 	if (answer === undefined) {
 		const engine = failed(args, result.stderr);
 		if (engine.problem.code === "ENGINE_UNREACHABLE") throw engine;
-		throw doorDown(engine.problem.why || `The command ${command} gave no answer in ${TIMEOUT_MS / 1000} s.`);
+		throw doorDown(engine.problem.why || `The command ${command} gave no answer in ${timeoutMs / 1000} s.`);
 	}
 	if (result.exitCode !== 0 || "error" in answer) throw refused(answer as Refusal);
 	return answer as ControlCommands[C]["answer"];
