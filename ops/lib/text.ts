@@ -1,15 +1,16 @@
 /** Small pieces of text that several commands print. */
+import { width } from "./paint.ts";
 
-/** Columns padded to their widest cell, two spaces between them. */
+/** Columns padded to their widest cell, two spaces between them. Cells may be coloured. */
 export function table(rows: readonly (readonly string[])[]): string {
 	const widths: number[] = [];
 	for (const row of rows) {
-		for (const [i, cell] of row.entries()) widths[i] = Math.max(widths[i] ?? 0, cell.length);
+		for (const [i, cell] of row.entries()) widths[i] = Math.max(widths[i] ?? 0, width(cell));
 	}
 	return rows
 		.map((row) =>
 			row
-				.map((cell, i) => cell.padEnd(widths[i] ?? 0))
+				.map((cell, i) => cell + " ".repeat((widths[i] ?? 0) - width(cell)))
 				.join("  ")
 				.trimEnd(),
 		)

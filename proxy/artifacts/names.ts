@@ -14,6 +14,9 @@ export function safePath(path: string): string {
 	return path;
 }
 
+/** What lies below is the door's own, for a moment: no artifact of anybody's. */
+export const OWN_PREFIX = ".mlgate/";
+
 export const joinPath = (root: string, path: string): string =>
 	root === "" ? path : path === "" ? root : `${root}/${path}`;
 
