@@ -3,6 +3,7 @@ import { command as backup } from "./commands/backup.ts";
 import { command as backups } from "./commands/backups.ts";
 import { command as config } from "./commands/config.ts";
 import { command as destroy } from "./commands/destroy.ts";
+import { command as doctor } from "./commands/doctor.ts";
 import { command as door } from "./commands/door.ts";
 import { command as down } from "./commands/down.ts";
 import { command as logs } from "./commands/logs.ts";
@@ -14,6 +15,7 @@ import { command as tokens } from "./commands/tokens.ts";
 import { command as train } from "./commands/train.ts";
 import { command as up } from "./commands/up.ts";
 import { command as users } from "./commands/users.ts";
+import { command as why } from "./commands/why.ts";
 import type { Command, CommandGroup } from "./lib/command.ts";
 
 /** In the order of the help. */
@@ -21,6 +23,8 @@ export const COMMANDS: readonly (Command | CommandGroup)[] = [
 	up,
 	preview,
 	status,
+	doctor,
+	why,
 	logs,
 	train,
 	promote,
