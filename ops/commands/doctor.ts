@@ -72,7 +72,11 @@ function page(seen: readonly Seen[], bad: boolean, paint: Paint): string {
 	const rows = seen.map(({ name, well, diagnoses }) => {
 		if (well !== undefined) return [paint("good", "ok"), name, well];
 		const [style, word] = MARKS[diagnoses.some(({ level }) => level === "wrong") ? "wrong" : "note"];
-		return [paint(style, word), name, diagnoses.length > 1 ? `${diagnoses.length} findings` : ""];
+		return [
+			paint(style, word),
+			name,
+			diagnoses.length > 1 ? `${diagnoses.length} findings, see below` : "see below",
+		];
 	});
 	const findings = seen.flatMap(({ diagnoses }) => diagnoses);
 	const ordered = [
