@@ -3,6 +3,7 @@ import type { Server } from "node:http";
 import { setTimeout as sleep } from "node:timers/promises";
 import { artifactsAnswerer, partRoute } from "./artifacts/answerer.ts";
 import { type ArtifactsOptions, mlflowOver, openArtifacts } from "./artifacts/index.ts";
+import { modelsOnly } from "./artifacts/models-only.ts";
 import type { RequestAudit } from "./audit/requests.ts";
 import type { Authority, Check, Pages } from "./authority.ts";
 import { doorRoutes } from "./door/routes.ts";
@@ -133,6 +134,7 @@ export async function openDoor({
 		answerers: [
 			holding(holds, authority.stillValid.bind(authority)),
 			inference.answer,
+			modelsOnly(mlflowOver(upstream), place?.store.bucket ?? ""),
 			menuOver(upstream),
 			modelFiles(upstream),
 			...(artifacts ? [artifactsAnswerer(artifacts, transfers)] : []),

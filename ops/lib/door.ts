@@ -42,6 +42,18 @@ export interface DoorToken {
 	lastAddress: string | null;
 }
 
+/** A key that signs tokens and sessions, or is still believed. Times are ISO 8601. */
+export interface DoorKey {
+	id: string;
+	state: "signs" | "believed";
+	created: string;
+	/** When it ends by itself; null: not before it is retired. */
+	until: string | null;
+	/** Signed by it, neither revoked nor expired; without the inference API's own. */
+	tokens: number;
+	sessions: number;
+}
+
 /** A path with a one-time code. Whoever has it can act once: it is printed to the terminal and nowhere else. */
 export interface OneTimeLink {
 	path: string;
@@ -113,6 +125,13 @@ export interface ControlCommands {
 	holds: { body: undefined; answer: { holds: Hold[] } };
 	/** The inference API's own token: made anew if it is missing, not valid, or past half its life. */
 	"service-token": { body: undefined; answer: { id: string; expires: string; renewed: boolean } };
+	/** The one that signs comes last. */
+	"keys/list": { body: undefined; answer: { keys: DoorKey[] } };
+	"keys/rotate": { body: undefined; answer: { keys: DoorKey[] } };
+	"keys/retire": {
+		body: undefined;
+		answer: { keys: DoorKey[]; ended: { tokens: number; sessions: number } };
+	};
 }
 export type ControlCommand = keyof ControlCommands;
 
