@@ -35,7 +35,7 @@ with mlflow.start_run() as run:
     mlflow.log_text("flavors: {}", "m/MLmodel")
 client = MlflowClient()
 client.create_registered_model("backed-up")
-client.create_model_version("backed-up", f"runs:/{run.info.run_id}/m", run.info.run_id)
+client.create_model_version("backed-up", f"{run.info.artifact_uri}/m", run.info.run_id)
 print(run.info.run_id)
 `,
 		{ MLFLOW_TRACKING_URI: uri, MLFLOW_TRACKING_TOKEN: editor },
