@@ -1,14 +1,14 @@
 /** Proves that the store takes, gives and removes an object. */
 import { randomBytes } from "node:crypto";
 import { buffer } from "node:stream/consumers";
-import { OWN_PREFIX } from "./names.ts";
+import { roundTripKey } from "./names.ts";
 import type { Store } from "./store.ts";
 
 /** @throws Error that says which of the three did not work. */
 export async function roundTrip(store: Store, signal: AbortSignal): Promise<void> {
 	const content = randomBytes(64);
 	// A name of its own: two of these at once do not meet.
-	const key = `${OWN_PREFIX}round-trip-${randomBytes(8).toString("hex")}`;
+	const key = roundTripKey(randomBytes(8).toString("hex"));
 	await store.put(key, {}, content, content.length, undefined, signal);
 	try {
 		const object = await store.get(key, signal);

@@ -19,7 +19,7 @@ import { open, readFile, rename } from "node:fs/promises";
 import { createInterface } from "node:readline";
 import { buffer } from "node:stream/consumers";
 import { frame, type ObjectHead, readObjects } from "../../infra/object-stream.ts";
-import { OWN_PREFIX } from "../artifacts/names.ts";
+import { isRoundTrip } from "../artifacts/names.ts";
 import { BATCH, Store, type StoredObject } from "../artifacts/store.ts";
 
 /** Objects that are fetched ahead: small ones are a matter of round trips. */
@@ -53,7 +53,7 @@ async function* everyObject(store: Store): AsyncGenerator<ObjectHead> {
 	let token: string | undefined;
 	do {
 		const page = await store.page("", false, token, NEVER);
-		yield* page.files.filter(({ key }) => !key.startsWith(OWN_PREFIX));
+		yield* page.files.filter(({ key }) => !isRoundTrip(key));
 		token = page.next;
 	} while (token !== undefined);
 }
