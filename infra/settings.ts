@@ -5,6 +5,7 @@
  */
 import { z } from "zod";
 import { type Part, PORT, PROJECT } from "./contract.ts";
+import { isIdentityKey } from "./identities.ts";
 import { SECRET_KEYS } from "./secret-keys.ts";
 
 /** What a setting may be in the program. */
@@ -300,13 +301,15 @@ export class SettingsError extends Error {
 }
 
 /**
- * @param raw configuration without the project's prefix, as text; secret keys are passed over.
+ * @param raw configuration without the project's prefix, as text; secrets and identities are passed over.
  * @param stack the Pulumi stack's name, on which defaults depend.
  * @throws SettingsError naming every problem at once.
  */
 export function parseSettings(raw: Readonly<Record<string, string>>, stack: string): Settings {
 	const problems: SettingProblem[] = Object.keys(raw)
-		.filter((key) => !isSettingKey(key) && !SECRET_KEYS.some((secret) => secret === key))
+		.filter(
+			(key) => !isSettingKey(key) && !isIdentityKey(key) && !SECRET_KEYS.some((secret) => secret === key),
+		)
 		.map((key) => unknownKey(key, stack));
 	const values: Record<string, SettingValue> = {};
 	for (const key of SETTING_KEYS) {
