@@ -75,9 +75,11 @@ class Hold {
 	readonly since = new Date();
 	readonly started = performance.now();
 	reason: HoldReason;
-	waiting = 0;
+	/** When each began that waits, in ms of `performance.now()`. */
+	readonly waits = new Set<{ since: number }>();
 	held = 0;
-	longest = 0;
+	/** Of those that wait no more. */
+	longestEnded = 0;
 	refused = 0;
 	seenAway = false;
 	readonly over: Promise<void>;
@@ -88,6 +90,16 @@ class Hold {
 		const { promise, resolve } = Promise.withResolvers<void>();
 		this.over = promise;
 		this.end = resolve;
+	}
+
+	get waiting(): number {
+		return this.waits.size;
+	}
+
+	/** Milliseconds. */
+	get longest(): number {
+		const now = performance.now();
+		return Math.max(this.longestEnded, ...[...this.waits].map(({ since }) => now - since));
 	}
 
 	get age(): number {
@@ -162,7 +174,8 @@ export class Holds {
 		const ended = new AbortController();
 		const leave = () => ended.abort();
 		patience.signal.addEventListener("abort", leave, { once: true });
-		hold.waiting++;
+		const wait = { since: started };
+		hold.waits.add(wait);
 		hold.held++;
 		this.#waiting++;
 		this.#kept += kept;
@@ -175,10 +188,10 @@ export class Holds {
 		patience.signal.removeEventListener("abort", leave);
 		this.#waiting--;
 		this.#kept -= kept;
-		hold.waiting--;
+		hold.waits.delete(wait);
 		const took = performance.now() - started;
 		patience.left -= took;
-		hold.longest = Math.max(hold.longest, took);
+		hold.longestEnded = Math.max(hold.longestEnded, took);
 		if (outcome === "late") hold.refused++;
 		return outcome;
 	}
@@ -232,11 +245,11 @@ export class Holds {
 	}
 
 	list(): HoldTold[] {
-		return [...this.#holds].map(([part, { since, waiting, reason }]) => ({
+		return [...this.#holds].map(([part, hold]) => ({
 			part,
-			since: since.toISOString(),
-			waiting,
-			reason,
+			since: hold.since.toISOString(),
+			waiting: hold.waiting,
+			reason: hold.reason,
 		}));
 	}
 
