@@ -14,6 +14,8 @@ import { docker, NAME, stackPort, token } from "../support/mlgate.ts";
 import { exchange, Raw } from "../support/raw.ts";
 
 const READ = "/api/2.0/mlflow/experiments/search?max_results=2";
+/** Milliseconds. Hashing a password, or taking in a body that is refused, takes its time on a busy machine. */
+const PATIENCE = 30_000;
 const DOOR = hostName.container(NAME, "door");
 
 let port: number;
@@ -75,7 +77,7 @@ async function refused(_: string, { as, shots, refused: by, asks }: Advisory): P
 	const mark = wire.mark();
 	for (const role of as) {
 		for (const shot of shots(aim)) {
-			const { status, code } = await exchange(port, bytesOf(shot, role));
+			const { status, code } = await exchange(port, bytesOf(shot, role), PATIENCE);
 			const asked = `${role ?? "a stranger"}: ${(shot.line || shot.bytes || "").slice(0, 200)} ${(shot.body ?? "").slice(0, 200)}`;
 			expect({ asked, status, code: by[status]?.includes(code ?? "") ? true : code }).toEqual({
 				asked,
