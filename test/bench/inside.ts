@@ -3,7 +3,7 @@ import { machine } from "./frame/machine.ts";
 import { QUICK } from "./frame/measure.ts";
 import { type Measured, print, write } from "./frame/results.ts";
 import { openSite } from "./frame/site.ts";
-import { GROUPS, type GroupName } from "./groups.ts";
+import { GROUPS, type Group, type GroupName } from "./groups.ts";
 
 const asked = process.argv.slice(2) as GroupName[];
 const names = asked.length > 0 ? asked : (Object.keys(GROUPS) as GroupName[]);
@@ -15,10 +15,10 @@ process.on("SIGTERM", () => void site.close().finally(() => process.exit(130)));
 const measured: Measured[] = [];
 try {
 	for (const name of names) {
-		const { title, load } = GROUPS[name];
+		const { title, note, load }: Group = GROUPS[name];
 		process.stderr.write(`${title}\n`);
 		const { measure } = await load();
-		const one = { title, rows: await measure(site) };
+		const one = { title, note, rows: await measure(site) };
 		measured.push(one);
 		print(one);
 	}
