@@ -17,10 +17,18 @@ try {
 	for (const name of names) {
 		const { title, note, load }: Group = GROUPS[name];
 		process.stderr.write(`${title}\n`);
-		const { measure } = await load();
-		const one = { title, note, rows: await measure(site) };
+		const one: Measured = { title, note, rows: [] };
 		measured.push(one);
-		print(one);
+		try {
+			const { measure } = await load();
+			one.rows = await measure(site);
+			print(one);
+		} catch (error) {
+			// The others can still be measured.
+			one.failure = error instanceof Error ? error.message : String(error);
+			process.stderr.write(`not measured: ${error instanceof Error ? error.stack : error}\n`);
+			await site.children.end();
+		}
 	}
 } finally {
 	await site.close();
@@ -28,4 +36,6 @@ try {
 const minutes = (performance.now() - began) / 60_000;
 process.stderr.write(`${minutes.toFixed(1)} min\n`);
 if (asked.length === 0 && !QUICK) write(measured, { before, after: machine(), minutes });
-process.exitCode = measured.some(({ rows }) => rows.some(({ met }) => met === false)) ? 5 : 0;
+const failed = measured.some(({ failure }) => failure !== undefined);
+const missed = measured.some(({ rows }) => rows.some(({ met }) => met === false));
+process.exitCode = failed ? 1 : missed ? 5 : 0;

@@ -5,7 +5,8 @@
  * were measured in turn. All of it happens in a network of the bench's own, which nothing else can reach, and
  * everything it starts is gone afterwards.
  *
- * Ends 0 when all that is wanted is met, 5 when something is not, 2, 3 and 130 as the commands do.
+ * Ends 0 when all that is wanted is met, 5 when something is not, 1 when something could not be measured, 2, 3 and 130
+ * as the commands do.
  */
 import { spawn } from "node:child_process";
 import { once } from "node:events";

@@ -8,6 +8,8 @@ export interface Measured {
 	title: string;
 	note?: string | undefined;
 	rows: readonly Row[];
+	/** Why there are no rows. */
+	failure?: string;
 }
 
 export interface Run {
@@ -40,11 +42,11 @@ const markdown = (head: readonly string[], rows: readonly (readonly string[])[])
 /** The whole of RESULTS.md. */
 export function results(measured: readonly Measured[], { before, after, minutes }: Run): string {
 	const { cores, model, memory, system, kernel, node, mlflow } = before;
-	const tables = measured.map(({ title, note, rows }) =>
+	const tables = measured.map(({ title, note, rows, failure }) =>
 		[
 			`## ${title}\n`,
 			...(note === undefined ? [] : [`${note}\n`]),
-			`${markdown(HEAD, rows.map(cells))}\n`,
+			failure === undefined ? `${markdown(HEAD, rows.map(cells))}\n` : `**Not measured**: ${failure}\n`,
 		].join("\n"),
 	);
 	return `# What \`npm run bench\` measured
