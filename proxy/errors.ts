@@ -213,6 +213,7 @@ export const DOOR_ERRORS = {
 	HOLD_LATE: unavailable(
 		"A part of this stack is away, longer than a request can wait. Try again in a moment.",
 	),
+	DATABASE_TROUBLE: unavailable("The tracking server has lost its database. Try again in a moment."),
 	HOLD_FULL: {
 		...unavailable("A part of this stack is away, and too many requests wait for it. Try again in a moment."),
 		retryAfter: 15,

@@ -1,6 +1,7 @@
 /** What a command is: data for the help and the parser, and one function that does it. */
 import { InvalidArgumentError } from "commander";
 import type { ExitKind } from "./errors.ts";
+import type { Run } from "./journal.ts";
 import type { Report } from "./report.ts";
 
 /** What every command gets. */
@@ -18,6 +19,10 @@ export interface Context {
 	report: Report;
 	/** Aborted by Ctrl-C or SIGTERM: waits end, nothing new is begun. Children get the signal themselves. */
 	interrupted: AbortSignal;
+	/** Tells the journal what the command is about: the id of a backup, a setting. Never a secret. */
+	about(text: string): void;
+	/** The changing command before this one, if it was killed before it could end. */
+	cutOff?: Run;
 	/** Writes to stdout at once. For commands that stream; all others return an `Answer`. */
 	print(text: string): void;
 }
@@ -33,6 +38,8 @@ export interface Answer {
 export interface Argument {
 	summary: string;
 	optional?: boolean;
+	/** Several words, none among them: `[part...]`. */
+	variadic?: boolean;
 	choices?: readonly string[];
 }
 
@@ -52,7 +59,9 @@ type Options = Readonly<Record<string, Option>>;
 
 type ArgumentValue<A extends Argument> = A extends { choices: readonly (infer C)[] } ? C : string;
 type ArgumentValues<A extends Arguments> = {
-	[K in keyof A]: ArgumentValue<A[K]> | (A[K] extends { optional: true } ? undefined : never);
+	[K in keyof A]: A[K] extends { variadic: true }
+		? readonly ArgumentValue<A[K]>[]
+		: ArgumentValue<A[K]> | (A[K] extends { optional: true } ? undefined : never);
 };
 type OptionValue<O extends Option> = O extends { parse: (text: string) => infer T }
 	? T
@@ -75,6 +84,9 @@ interface Shape<A extends Arguments, O extends Options> {
 	run(context: Context, args: ArgumentValues<A>, options: OptionValues<O>): Promise<Answer | undefined>;
 }
 
+/** What was typed for an argument. */
+export type ArgumentText = string | readonly string[] | undefined;
+
 /** A command as the frame sees it. */
 export interface Command {
 	name: string;
@@ -84,7 +96,7 @@ export interface Command {
 	locks: boolean;
 	run(
 		context: Context,
-		args: Record<string, string | undefined>,
+		args: Record<string, ArgumentText>,
 		options: Record<string, unknown>,
 	): Promise<Answer | undefined>;
 }

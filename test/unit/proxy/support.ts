@@ -190,7 +190,7 @@ export interface Rig {
 
 export async function rig(
 	options: Partial<
-		Pick<DoorOptions, "transfers" | "artifacts" | "rates" | "reads" | "inference" | "holds">
+		Pick<DoorOptions, "transfers" | "artifacts" | "rates" | "reads" | "inference" | "holds" | "creates">
 	> & {
 		drainSeconds?: number;
 		holdSeconds?: number;
@@ -228,6 +228,7 @@ export async function rig(
 		...(options.reads === undefined ? {} : { reads: options.reads }),
 		...(options.artifacts === undefined ? {} : { artifacts: options.artifacts }),
 		...(options.rates === undefined ? {} : { rates: options.rates }),
+		...(options.creates === undefined ? {} : { creates: options.creates }),
 		...(options.holds === undefined ? {} : { holds: options.holds }),
 		...(options.inference === undefined ? {} : { inference: options.inference }),
 	});
