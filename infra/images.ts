@@ -74,6 +74,7 @@ export const RECIPES: Record<Image, Recipe> = {
 		extras: [
 			{ from: "proxy", to: "proxy" },
 			{ from: "infra/contract.ts", to: "infra/contract.ts" },
+			{ from: "infra/object-stream.ts", to: "infra/object-stream.ts" },
 			{ from: "package.json", to: "package.json" },
 			{ from: "package-lock.json", to: "package-lock.json" },
 		],

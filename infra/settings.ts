@@ -154,6 +154,14 @@ export const SETTINGS = {
 		meaning: "Memory limit of the door.",
 		restarts: [],
 	},
+	"door.holdSeconds": {
+		...whole(1, 110),
+		default: () => "90",
+		unit: "seconds",
+		meaning:
+			"How long a request waits for a part that restarts. MLflow's clients wait 120 seconds for an answer.",
+		restarts: ["door"],
+	},
 	"door.logLevel": {
 		...choice("fatal", "error", "warn", "info", "debug", "trace"),
 		default: () => "info",

@@ -62,6 +62,8 @@ export interface Door {
 	live(): { transfers: number; connected: number; running: number; queued: number };
 	/** Round trips through MLflow: by itself, and to its database. */
 	checks(): Promise<Check[]>;
+	/** Round trips that write. */
+	writes(): Promise<Check[]>;
 	/**
 	 * Takes no new connections, lets what is running finish for at most `drainSeconds`, then cuts it.
 	 * @returns whether everything had finished by itself
@@ -209,6 +211,7 @@ export async function openDoor({
 		holds,
 		live,
 		checks,
+		writes: async () => (artifacts ? [await artifacts.roundTrip()] : []),
 		stop: () => close(settings.drainSeconds * 1000),
 	};
 }

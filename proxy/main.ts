@@ -72,7 +72,11 @@ const open = await openDoor({
 	// Beside the key, on the volume that outlives the door.
 	artifacts: { store: settings.store, journal: join(dirname(settings.keyFile), "uploads") },
 });
-await accounts.control.listen({ checks: open.checks, commands: holdCommands(open.holds) });
+await accounts.control.listen({
+	checks: open.checks,
+	writes: open.writes,
+	commands: holdCommands(open.holds),
+});
 // From here on it is worth keeping: what goes wrong before ends the process.
 door = open;
 

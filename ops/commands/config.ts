@@ -38,6 +38,7 @@ const set = defineCommand({
 	},
 	locks: true,
 	async run(context, { key, value }) {
+		context.about(key);
 		if (isSecretSetting(key)) return setSecret(context, key as SettingKey, value);
 		if (value === undefined) throw noValue(key);
 		if (key === "name") await refuseNewName(context, value);

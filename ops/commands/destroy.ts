@@ -1,6 +1,7 @@
 import { rmSync } from "node:fs";
 import { PARTS, type Part } from "../../infra/contract.ts";
 import { confirmByName } from "../lib/ask.ts";
+import { backupFolder, listBackups } from "../lib/backup/folder.ts";
 import { type Context, defineCommand } from "../lib/command.ts";
 import { containersOf, dataVolumesOf, docker, networksOf, partOf, volumesOf } from "../lib/docker.ts";
 import { OpsError } from "../lib/errors.ts";
@@ -9,7 +10,7 @@ import { ensureKeeper, isKeeper, removeKeeper } from "../lib/keeper.ts";
 import { originOf } from "../lib/origin.ts";
 import { configPath } from "../lib/stack/config-file.ts";
 import { hasState } from "../lib/stack/state.ts";
-import { list } from "../lib/text.ts";
+import { age, list } from "../lib/text.ts";
 import { openWorkspace, prepareEngine, prepareImages } from "../lib/workspace.ts";
 
 export const command = defineCommand({
@@ -24,7 +25,7 @@ export const command = defineCommand({
 		await prepareEngine(context);
 		const before = await remains(name);
 		const data = before.volumes.filter((volume) => before.data.includes(volume));
-		await confirmByName(context, name, loss(name, data, withData));
+		await confirmByName(context, name, loss(context, name, data, withData));
 
 		await removeJobs(context, name);
 		if (hasState(context)) await destroyByPulumi(context, withData);
@@ -79,13 +80,20 @@ async function remains(name: string): Promise<Remains> {
 	};
 }
 
-function loss(name: string, data: readonly string[], withData: boolean): string {
+function loss(context: Context, name: string, data: readonly string[], withData: boolean): string {
 	if (!withData) {
 		const kept = data.length > 0 ? ` Its data stays, in ${list(data)}.` : "";
 		return `This removes the containers, networks and passwords' volumes of ${name}.${kept}`;
 	}
 	const lost = data.length > 0 ? list(data) : "none";
-	return `This removes ${name} for good: every run, artifact, user and token, its settings and its secrets (data volumes: ${lost}). There is no way back.`;
+	return `This removes ${name} for good: every run, artifact, user and token, its settings and its secrets (data volumes: ${lost}). ${wayBack(context)}`;
+}
+
+function wayBack({ checkout, stack }: Context): string {
+	const { backups } = listBackups(backupFolder(checkout, undefined));
+	const last = backups.find(({ manifest }) => manifest.stack === stack);
+	if (!last) return "There is no way back: no backup was made (npx mlgate backup makes one).";
+	return `The only way back is a backup: ${last.id}, ${age(last.manifest.taken)} old.`;
 }
 
 /** Training jobs are of the stack but none of its parts; they would hold its networks. */

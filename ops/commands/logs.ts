@@ -1,17 +1,19 @@
 import { createInterface } from "node:readline";
+import { InvalidArgumentError } from "commander";
 import type { ProcessPromise } from "zx";
 import { PARTS, type Part } from "../../infra/contract.ts";
 import { type Context, defineCommand, wholeNumber } from "../lib/command.ts";
 import { type Container, containersOf, failed, partOf, start } from "../lib/docker.ts";
 import { OpsError } from "../lib/errors.ts";
 import { identify } from "../lib/identity.ts";
+import { painter, type Style } from "../lib/paint.ts";
 import { sleep } from "../lib/sleep.ts";
 import { list } from "../lib/text.ts";
 
 interface Line {
 	/** ISO time with nanoseconds. */
 	time: string;
-	part: string;
+	part: Part;
 	stream: "stdout" | "stderr";
 	line: string;
 }
@@ -31,14 +33,20 @@ export const command = defineCommand({
 			summary: "at most so many of the last lines of each part",
 			parse: wholeNumber({ min: 0, max: 1_000_000 }),
 		},
+		grep: {
+			value: "pattern",
+			summary: "only lines that match: a regular expression, upper or lower case",
+			parse: pattern,
+		},
 	},
 	locks: false,
-	async run(context, { part }, { follow, since, tail }) {
+	async run(context, { part }, { follow, since, tail, grep }) {
 		const parts = part ? [known(part)] : PARTS;
 		const { name } = identify(context);
 		const range = { since, tail: tail === undefined ? undefined : String(tail) };
-		if (follow) await Promise.all(parts.map((one) => followPart(context, name, one, range)));
-		else await printAll(context, name, parts, range);
+		const show = shower(context, grep);
+		if (follow) await Promise.all(parts.map((one) => followPart(context, name, one, range, show)));
+		else await printAll(context, name, parts, range, show);
 		return undefined;
 	},
 });
@@ -83,7 +91,13 @@ async function read(process: ProcessPromise, part: Part, take: (line: Line) => v
 }
 
 /** Everything up to now, all parts in the order of time. */
-async function printAll(context: Context, name: string, parts: readonly Part[], range: Range): Promise<void> {
+async function printAll(
+	context: Context,
+	name: string,
+	parts: readonly Part[],
+	range: Range,
+	show: Show,
+): Promise<void> {
 	const containers = await containersOf(name);
 	const lines: Line[] = [];
 	await Promise.all(
@@ -98,12 +112,19 @@ async function printAll(context: Context, name: string, parts: readonly Part[], 
 		}),
 	);
 	lines.sort((a, b) => a.time.localeCompare(b.time));
-	for (const line of lines) context.print(shown(line, context.json));
+	const shown = lines.filter(show).length;
 	if (lines.length === 0)
 		context.report.note(`No log lines: ${name} has no containers, or they wrote nothing then.`);
+	else if (shown === 0) context.report.note(`None of ${lines.length} lines matches.`);
 }
 
-async function followPart(context: Context, name: string, part: Part, range: Range): Promise<void> {
+async function followPart(
+	context: Context,
+	name: string,
+	part: Part,
+	range: Range,
+	show: Show,
+): Promise<void> {
 	let { since, tail } = range;
 	let last = "";
 	while (!context.interrupted.aborted) {
@@ -115,7 +136,7 @@ async function followPart(context: Context, name: string, part: Part, range: Ran
 				// After a restart docker gives again what was shown already.
 				if (line.time <= last) return;
 				last = line.time;
-				context.print(shown(line, context.json));
+				show(line);
 			});
 			const { exitCode, stderr } = await process;
 			if (exitCode !== 0 && last === "" && !context.interrupted.aborted) throw badRange(failed(args, stderr));
@@ -138,7 +159,35 @@ function badRange(error: OpsError): OpsError {
 	});
 }
 
-function shown({ time, part, stream, line }: Line, json: boolean): string {
-	if (json) return `${JSON.stringify({ time, part, stream, line })}\n`;
-	return `${time.slice(0, 19)}Z ${part.padEnd(8)} ${line}\n`;
+/** Prints a line if it is wanted. */
+type Show = (line: Line) => boolean;
+
+/** So that the eye finds the lines of one part among those of all. */
+const COLOURS: Readonly<Record<Part, Style>> = {
+	postgres: "blue",
+	minio: "magenta",
+	mlflow: "good",
+	door: "cyan",
+	api: "warn",
+};
+
+function shower({ json, print }: Context, grep: RegExp | undefined): Show {
+	const paint = painter();
+	return ({ time, part, stream, line }) => {
+		if (grep && !grep.test(line)) return false;
+		if (json) print(`${JSON.stringify({ time, part, stream, line })}\n`);
+		else {
+			const name = paint(COLOURS[part], part.padEnd(8));
+			print(`${paint("dim", `${time.slice(0, 19)}Z`)} ${name} ${line}\n`);
+		}
+		return true;
+	};
+}
+
+function pattern(text: string): RegExp {
+	try {
+		return new RegExp(text, "i");
+	} catch (error) {
+		throw new InvalidArgumentError(`It is no regular expression: ${(error as Error).message}.`);
+	}
 }

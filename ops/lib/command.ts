@@ -1,6 +1,7 @@
 /** What a command is: data for the help and the parser, and one function that does it. */
 import { InvalidArgumentError } from "commander";
 import type { ExitKind } from "./errors.ts";
+import type { Run } from "./journal.ts";
 import type { Report } from "./report.ts";
 
 /** What every command gets. */
@@ -18,6 +19,10 @@ export interface Context {
 	report: Report;
 	/** Aborted by Ctrl-C or SIGTERM: waits end, nothing new is begun. Children get the signal themselves. */
 	interrupted: AbortSignal;
+	/** Tells the journal what the command is about: the id of a backup, a setting. Never a secret. */
+	about(text: string): void;
+	/** The changing command before this one, if it was killed before it could end. */
+	cutOff?: Run;
 	/** Writes to stdout at once. For commands that stream; all others return an `Answer`. */
 	print(text: string): void;
 }

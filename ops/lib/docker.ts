@@ -32,6 +32,10 @@ export interface Container {
 		Healthcheck?: { Test: readonly string[] };
 	};
 	HostConfig: {
+		ReadonlyRootfs?: boolean;
+		/** Bytes. */
+		Memory?: number;
+		LogConfig?: { Type: string; Config: Record<string, string> | null };
 		PortBindings: Record<string, readonly { HostIp: string; HostPort: string }[] | null> | null;
 	};
 	Mounts: readonly { Type: string; Name?: string; Destination: string; RW: boolean }[];
@@ -204,8 +208,13 @@ export async function failingCheck({ Id, Config }: Container): Promise<string | 
 }
 
 /** The last lines a container wrote, both streams together in their order. */
-export async function lastLines(container: Container, lines: number): Promise<string[]> {
+export const lastLines = (container: Container, lines: number): Promise<string[]> =>
+	linesUntil(container, lines);
+
+/** The last lines that it wrote up to a time (ISO); up to now without one. */
+export async function linesUntil(container: Container, lines: number, until?: string): Promise<string[]> {
+	const limit = until === undefined ? [] : ["--until", until];
 	// docker writes the container's stderr to its own stderr; the shell joins them.
-	const result = await $(quiet)`docker logs --tail ${lines} ${container.Id} 2>&1`;
+	const result = await $(quiet)`docker logs --tail ${lines} ${limit} ${container.Id} 2>&1`;
 	return result.stdout.split("\n").filter((line) => line.trim() !== "");
 }

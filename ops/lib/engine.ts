@@ -102,7 +102,7 @@ async function ask(): Promise<Answer> {
 	};
 }
 
-async function currentEndpoint(): Promise<string> {
+export async function currentEndpoint(): Promise<string> {
 	const { code, stdout } = await exec([
 		"docker",
 		"context",

@@ -7,3 +7,4 @@ export const CHECKOUT = fileURLToPath(new URL("../..", import.meta.url)).replace
 
 export const logFolder = (checkout: string) => join(checkout, ".mlgate", "logs");
 export const lockFolder = (checkout: string) => join(checkout, ".mlgate", "locks");
+export const journalFolder = (checkout: string) => join(checkout, ".mlgate", "journal");

@@ -5,12 +5,13 @@ import { join } from "node:path";
 import { type Invocation, parse } from "./cli.ts";
 import type { Answer, Command, CommandGroup, Context } from "./command.ts";
 import { EXIT, OpsError, type Problem } from "./errors.ts";
+import { beginRun, cutOff, lastStep, type Run, readRuns, type Writing } from "./journal.ts";
 import { acquireLock, type Lock } from "./lock.ts";
 import { type Log, openLog } from "./log.ts";
-import { CHECKOUT, lockFolder, logFolder } from "./paths.ts";
+import { CHECKOUT, journalFolder, lockFolder, logFolder } from "./paths.ts";
 import { groupDescendants, inForeground } from "./processes.ts";
 import { createReport, type Report } from "./report.ts";
-import { duration, firstLine, forStack } from "./text.ts";
+import { age, duration, firstLine, forStack } from "./text.ts";
 
 /** After a signal the command may finish what it has begun for this long. */
 const GRACE_MS = 180_000;
@@ -82,9 +83,18 @@ async function guarded(invocation: Invocation, { checkout, graceMs, report, log 
 	// Nobody reads on (`mlgate logs | head`): a reader stops, a command that changes things goes on to its end.
 	const readerGone = watchPipes(() => !command.locks && signals.abort());
 	let lock: Lock | undefined;
+	let journal: Writing | undefined;
+	const ended = (code: number) => {
+		journal?.end(code);
+		return code;
+	};
 	try {
+		let before: Run | undefined;
 		if (command.locks) {
 			lock = acquireLock({ folder: lockFolder(checkout), stack, doing: title, note: report.note });
+			before = cutOff(readRuns(journalFolder(checkout), stack));
+			if (before) report.note(cutOffInWords(before));
+			journal = beginRun(journalFolder(checkout), stack, title);
 		}
 		const context: Context = {
 			stack,
@@ -92,8 +102,10 @@ async function guarded(invocation: Invocation, { checkout, graceMs, report, log 
 			json,
 			interactive: !yes && !json && process.stdin.isTTY === true && process.stderr.isTTY === true,
 			checkout,
-			report,
+			report: journal ? journaled(report, journal) : report,
 			interrupted: signals.interrupted,
+			about: (text) => journal?.about(text),
+			...(before && { cutOff: before }),
 			print: (text) => void process.stdout.write(text),
 		};
 		const answer = await Promise.race([
@@ -101,19 +113,43 @@ async function guarded(invocation: Invocation, { checkout, graceMs, report, log 
 			signals.outOfPatience,
 		]);
 		if (answer) print(answer, json, stack);
-		if (signals.received()) return EXIT.interrupted;
-		return EXIT[answer?.exit ?? "ok"];
+		if (signals.received()) return ended(EXIT.interrupted);
+		return ended(EXIT[answer?.exit ?? "ok"]);
 	} catch (error) {
 		log.write(`error: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`);
 		logCauses(error, log);
-		if (signals.received()) return fail(interrupted(title), { json, stack });
-		if (readerGone.happened()) return EXIT.ok;
-		return fail(error, { json, stack, log });
+		if (signals.received()) return ended(fail(interrupted(title), { json, stack }));
+		if (readerGone.happened()) return ended(EXIT.ok);
+		return ended(fail(error, { json, stack, log }));
 	} finally {
 		lock?.release();
 		signals.stop();
 		readerGone.stop();
 	}
+}
+
+/** Every step of the report is one of the journal. */
+const journaled = (report: Report, journal: Writing): Report => ({
+	...report,
+	async step(title, work) {
+		const end = journal.step(title);
+		try {
+			const result = await report.step(title, work);
+			end("done");
+			return result;
+		} catch (error) {
+			end("failed");
+			throw error;
+		}
+	},
+});
+
+function cutOffInWords(run: Run): string {
+	const { command, about, who, pid, since } = run;
+	const step = lastStep(run);
+	const where = step ? ` in the step "${step}"` : " before its first step";
+	const what = [command, about].filter(Boolean).join(" ");
+	return `The command before this one, \`${what}\` (${who}, process ${pid}, begun ${age(since)} ago), was killed${where}. Going on from what is there.`;
 }
 
 function print(answer: Answer, json: boolean, stack: string): void {

@@ -1,15 +1,16 @@
 /** Small pieces of text that several commands print. */
+import { width } from "./paint.ts";
 
-/** Columns padded to their widest cell, two spaces between them. */
+/** Columns padded to their widest cell, two spaces between them. Cells may be coloured. */
 export function table(rows: readonly (readonly string[])[]): string {
 	const widths: number[] = [];
 	for (const row of rows) {
-		for (const [i, cell] of row.entries()) widths[i] = Math.max(widths[i] ?? 0, cell.length);
+		for (const [i, cell] of row.entries()) widths[i] = Math.max(widths[i] ?? 0, width(cell));
 	}
 	return rows
 		.map((row) =>
 			row
-				.map((cell, i) => cell.padEnd(widths[i] ?? 0))
+				.map((cell, i) => cell + " ".repeat((widths[i] ?? 0) - width(cell)))
 				.join("  ")
 				.trimEnd(),
 		)
@@ -66,4 +67,17 @@ export function forStack(text: string, stack: string): string {
 	return text
 		.replace(/\bnpm start\b/g, "npx mlgate up")
 		.replace(/\bnpx mlgate (?!--)/g, `npx mlgate --stack ${stack} `);
+}
+
+const SIZES = ["B", "KiB", "MiB", "GiB", "TiB"] as const;
+
+/** `0 B`, `512 B`, `1.4 KiB`, `12 MiB`. */
+export function bytesInWords(bytes: number): string {
+	let value = bytes;
+	let unit = 0;
+	while (value >= 999.5 && unit < SIZES.length - 1) {
+		value /= 1024;
+		unit += 1;
+	}
+	return `${unit > 0 && value < 9.95 ? value.toFixed(1) : Math.round(value)} ${SIZES[unit]}`;
 }

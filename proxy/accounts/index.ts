@@ -7,6 +7,7 @@ import { auditRequests, type RequestAudit } from "../audit/requests.ts";
 import { AuditSearch } from "../audit/search.ts";
 import { AuditTrail, type TrailLimits } from "../audit/trail.ts";
 import type { Check } from "../authority.ts";
+import { checked } from "../checked.ts";
 import { accountCommands } from "../control/commands.ts";
 import { type Commands, type ControlServer, openControlServer } from "../control/server.ts";
 import { AccountPages } from "../pages/index.ts";
@@ -53,9 +54,14 @@ export interface Control {
 	/**
 	 * Starts to listen; closed with the accounts.
 	 * @param more.checks added to the accounts' own, for `status` and the page of that name.
+	 * @param more.writes those that write, for `status` alone: pages and routes are asked by anybody at any time.
 	 * @param more.commands further commands.
 	 */
-	listen(more?: { checks?: () => Promise<Check[]>; commands?: Commands }): Promise<void>;
+	listen(more?: {
+		checks?: () => Promise<Check[]>;
+		writes?: () => Promise<Check[]>;
+		commands?: Commands;
+	}): Promise<void>;
 }
 
 export interface Accounts {
@@ -123,14 +129,16 @@ export async function openAccounts(
 	let server: ControlServer | undefined;
 	let behind: (() => Promise<Check[]>) | undefined;
 	const all = async () => (await Promise.all([authority.checks(), behind?.() ?? []])).flat();
+	const written = () => checked("postgres: write and read", () => store.roundTrip());
 	const pages = new AccountPages({
 		...{ name, store, authority, sessions, signIn, users, tokens, links, cookies, trail, search, log },
 		checks: all,
 	});
 	const control: Control = {
-		async listen({ checks, commands } = {}) {
+		async listen({ checks, writes, commands } = {}) {
+			const deep = async () => (await Promise.all([all(), written(), writes?.() ?? []])).flat();
 			const table = {
-				...accountCommands({ users, tokens, serviceToken, keys, links, checks: all }),
+				...accountCommands({ users, tokens, serviceToken, keys, links, checks: deep }),
 				...commands,
 			};
 			server = await openControlServer(settings.controlSocket, table, log);

@@ -162,6 +162,19 @@ export class Store {
 		await this.#checkWriter((text, values) => this.#database.query(text, values));
 	}
 
+	/** A committed write, and a read of it: the row that says which door writes, as it is. @throws like `change`. */
+	async roundTrip(): Promise<void> {
+		await this.#inTurn(async () => {
+			const written = await this.#database.query(
+				"update writer set since = since where id = $1 returning xmin::text as mark",
+				[this.#id],
+			);
+			if (written.length === 0) return await this.ping();
+			const [read] = await this.#database.query("select xmin::text as mark from writer");
+			if (read?.mark !== written[0]?.mark) throw new Error("what was read is not what was written");
+		});
+	}
+
 	async close(): Promise<void> {
 		clearInterval(this.#timer);
 		await this.write();

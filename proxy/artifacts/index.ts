@@ -7,6 +7,7 @@
 import { readFileSync } from "node:fs";
 import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Check } from "../authority.ts";
+import { checked } from "../checked.ts";
 import type { DoorErrorCode } from "../errors.ts";
 import type { Log } from "../log.ts";
 import { download } from "./download.ts";
@@ -18,6 +19,7 @@ import * as multipart from "./multipart.ts";
 import { joinPath, safePath } from "./names.ts";
 import { HOLD, StoreUnavailable } from "./patience.ts";
 import { type AskMlflow, type Root, Roots } from "./roots.ts";
+import { roundTrip } from "./round-trip.ts";
 import { Store, StoreError, type StoreSettings } from "./store.ts";
 import { type Ticket, Tickets } from "./tickets.ts";
 import { type Pace, Unfinished } from "./unfinished.ts";
@@ -104,6 +106,8 @@ export interface Artifacts {
 	readonly unfinished: number;
 	/** A round trip to the store. */
 	check(): Promise<Check>;
+	/** An object put, got and deleted. */
+	roundTrip(): Promise<Check>;
 	close(): Promise<void>;
 }
 
@@ -269,6 +273,8 @@ export function openArtifacts({
 				};
 			}
 		},
+		roundTrip: () =>
+			checked("minio: put, get, delete", () => roundTrip(store, AbortSignal.timeout(PROBE_TIMEOUT))),
 		async close() {
 			await shared.unfinished.close();
 			await store.close();

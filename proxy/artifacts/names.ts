@@ -14,6 +14,11 @@ export function safePath(path: string): string {
 	return path;
 }
 
+/** What a round trip stores for a moment; no artifact of anybody's. */
+export const roundTripKey = (mark: string): string => `.mlgate/round-trip-${mark}`;
+
+export const isRoundTrip = (key: string): boolean => /^\.mlgate\/round-trip-[0-9a-f]{16}$/.test(key);
+
 export const joinPath = (root: string, path: string): string =>
 	root === "" ? path : path === "" ? root : `${root}/${path}`;
 

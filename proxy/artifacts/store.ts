@@ -39,6 +39,14 @@ export interface ObjectInfo {
 	lastModified: string;
 }
 
+export interface StoredObject {
+	/** Bytes. */
+	size: number;
+	/** With its quotes. */
+	etag: string;
+	body: AsyncIterable<Buffer>;
+}
+
 export interface Part {
 	number: number;
 	/** With its quotes. */
@@ -154,6 +162,23 @@ export class Store {
 	/** Gets an object whose answer is streamed to `handler`. With too many of them under way it waits its turn. */
 	stream(key: string, headers: Headers, handler: Dispatcher.DispatchHandler): void {
 		this.#downloads.dispatch(this.#signed({ method: "GET", key, headers }), handler);
+	}
+
+	/**
+	 * A whole object for whoever takes it at a pace of its own.
+	 * @returns undefined if there is no such object
+	 */
+	async get(key: string, signal: AbortSignal): Promise<StoredObject | undefined> {
+		const { statusCode, headers, body } = await this.#downloads.request({
+			...this.#signed({ method: "GET", key }),
+			signal,
+		} as Dispatcher.RequestOptions);
+		if (statusCode === 200) {
+			return { size: Number(header(headers["content-length"])), etag: header(headers.etag), body };
+		}
+		const error = new StoreError(statusCode, await body.text());
+		if (error.code === "NoSuchKey") return undefined;
+		throw error;
 	}
 
 	/** A request whose answer is small. */

@@ -10,6 +10,7 @@ import type { Identity } from "../authority.ts";
 import type { DoorErrorCode } from "../errors.ts";
 import { hasBody } from "../gate/framing.ts";
 import type { Held, HeldRequest } from "../hold/upstream.ts";
+import { writeBytes } from "../one-write.ts";
 import { DECIDING } from "../routes/bodies.ts";
 import type { Safety } from "../safety.ts";
 import { LARGEST, SMALL, UploadBody } from "./body.ts";
@@ -207,7 +208,7 @@ export class Transfer implements Dispatcher.DispatchHandler, Watched {
 	}
 
 	onResponseData(controller: Dispatcher.DispatchController, chunk: Buffer): void {
-		if (this.#over || this.#res.write(chunk)) return;
+		if (this.#over || writeBytes(this.#res, chunk)) return;
 		controller.pause();
 		this.#waitingSince = performance.now();
 		this.#res.once("drain", () => {

@@ -1,5 +1,5 @@
 /** Pulumi's own files and its deployment document: what we read there, and the little that we mend. */
-import { existsSync, readdirSync, rmSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { hostName, PROJECT } from "../../../infra/contract.ts";
 import type { StackRef } from "./config-file.ts";
@@ -42,6 +42,20 @@ export function hasState(ref: StackRef): boolean {
 	return [".json", ".json.gz", ".json.zst"].some((ending) =>
 		existsSync(join(folder, `${ref.stack}${ending}`)),
 	);
+}
+
+/**
+ * The state as it lies on the disk, for those who only look: no Pulumi, no lock.
+ * @returns undefined if there is none, or it is compressed.
+ */
+export function readState(ref: StackRef): Deployment | undefined {
+	const file = join(stateFolder(ref), ".pulumi", "stacks", PROJECT, `${ref.stack}.json`);
+	try {
+		const { version, checkpoint } = JSON.parse(readFileSync(file, "utf8"));
+		return { version, deployment: checkpoint?.latest ?? {} };
+	} catch {
+		return undefined;
+	}
 }
 
 /** Runs whose record is kept. */

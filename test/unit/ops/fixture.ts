@@ -102,6 +102,17 @@ const stubborn = defineCommand({
 	},
 });
 
+const stuck = defineCommand({
+	name: "stuck",
+	summary: "never gets out of its step",
+	locks: true,
+	async run({ report }) {
+		await report.step("Done before", async () => {});
+		await report.step("Getting stuck", () => sleep(600_000));
+		return undefined;
+	},
+});
+
 const endless = defineCommand({
 	name: "endless",
 	summary: "prints for ever",
@@ -143,8 +154,12 @@ const group = {
 
 const graceMs = Number(process.env.GRACE_MS ?? 180_000);
 process.exit(
-	await run([answer, refuse, crash, sick, hold, stubborn, endless, parallel, group], process.argv.slice(2), {
-		checkout: process.env.CHECKOUT ?? "",
-		graceMs,
-	}),
+	await run(
+		[answer, refuse, crash, sick, hold, stubborn, stuck, endless, parallel, group],
+		process.argv.slice(2),
+		{
+			checkout: process.env.CHECKOUT ?? "",
+			graceMs,
+		},
+	),
 );

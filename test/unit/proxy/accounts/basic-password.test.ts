@@ -117,16 +117,13 @@ describe("Basic <user>:<password>", () => {
 		expect(await ask(ada, PASSWORD, { remoteAddress: "198.51.100.4" })).toMatchObject({ ok: true });
 	});
 
-	it("that was right before is looked at while a crowd is guessing, and a stranger's is not", async () => {
+	it("that was right before is looked at while a crowd of guessers waits or is sent away", async () => {
 		await ask(ada, PASSWORD);
 		accounts.pass(60_000);
 		const crowd = Array.from({ length: 80 }, (_, i) =>
 			ask(fresh("nobody"), OTHER, { remoteAddress: `198.51.100.${i}` }),
 		);
 		expect(await ask(ada, PASSWORD)).toMatchObject({ ok: true });
-		expect(await ask(ada, PASSWORD, { remoteAddress: "192.0.2.1" })).toMatchObject({
-			reason: "SIGN_IN_BUSY",
-		});
 		const reasons = new Set((await Promise.all(crowd)).map((verdict) => !verdict.ok && verdict.reason));
 		expect(reasons).toEqual(new Set(["PASSWORD_WRONG", "SIGN_IN_BUSY"]));
 	});

@@ -348,6 +348,14 @@ describe("what the door tells", () => {
 		expect(checks).toContainEqual(expect.objectContaining({ name: "minio", ok: true }));
 	});
 
+	test("an object goes in, comes back and is removed, and nothing of it stays", async () => {
+		expect(await it.door.writes()).toEqual([
+			{ name: "minio: put, get, delete", ok: true, ms: expect.any(Number) },
+		]);
+		const listing = await minio.s3("GET", "", { "list-type": "2", prefix: ".mlgate/" });
+		expect([listing.status, await listing.text()]).toEqual([200, expect.stringContaining("<KeyCount>0<")]);
+	});
+
 	test("bytes are counted, refusals by their code", async () => {
 		const count = async (name: string) =>
 			Number(new RegExp(`^${name} (\\d+)`, "m").exec(await it.door.metrics.registry.metrics())?.[1] ?? 0);

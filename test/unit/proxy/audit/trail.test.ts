@@ -230,6 +230,18 @@ describe("while Postgres is away", () => {
 		await expect(stat(spoolFile())).rejects.toThrow("ENOENT");
 	}, 60_000);
 
+	it("the last words of a door that stops go to the database if that is back, however lately it was away", async () => {
+		const trail = await open({ retry: 3_600_000 });
+		await postgres.stop();
+		trail.note(write());
+		await trail.flush();
+		await postgres.start();
+		await trail.flush();
+		expect(await rows()).toHaveLength(0);
+		await trail.close();
+		expect(await rows()).toHaveLength(1);
+	}, 60_000);
+
 	it("a row that was committed although the answer was lost is one row", async () => {
 		const trail = await open();
 		await postgres.stop();

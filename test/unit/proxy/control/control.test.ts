@@ -160,12 +160,13 @@ describe("the control socket", () => {
 });
 
 describe("status", () => {
-	it("joins the accounts' check with the pipeline's", async () => {
+	it("joins the accounts' checks with the pipeline's, and writes", async () => {
 		expect(await run("status")).toEqual({
 			ok: true,
 			checks: [
 				{ name: "postgres", ok: true, ms: expect.any(Number) },
 				{ name: "mlflow", ok: true, ms: 1 },
+				{ name: "postgres: write and read", ok: true, ms: expect.any(Number) },
 			],
 		});
 		upstream = false;
