@@ -1,6 +1,7 @@
 /** What Pulumi was configured with, checked as a whole before any resource is declared. */
 import { Config, getStack, type Output, runtime } from "@pulumi/pulumi";
 import { PROJECT } from "./contract.ts";
+import { IDENTITY_KEY, type Store } from "./identities.ts";
 import type { StorePasswords } from "./secrets.ts";
 import { isSecretSetting, parseSettings, SETTINGS, type Settings } from "./settings.ts";
 
@@ -10,6 +11,8 @@ export interface Configuration {
 	stackName: string;
 	/** By store. */
 	passwords: { postgres: StorePasswords; minio: StorePasswords };
+	/** Of the data volumes, where it is known. */
+	identities: Readonly<Record<Store, string | undefined>>;
 	/** The user's secrets for the inference API's environment, if there are any. */
 	secretEnv: Output<Readonly<Record<string, string>>> | undefined;
 }
@@ -43,6 +46,10 @@ export function configuration(): Configuration {
 				mlflow: config.requireSecret("secret.minio-mlflow"),
 				door: config.requireSecret("secret.minio-door"),
 			},
+		},
+		identities: {
+			postgres: config.get(IDENTITY_KEY.postgres),
+			minio: config.get(IDENTITY_KEY.minio),
 		},
 		secretEnv: config
 			.getSecret("api.secretEnv")

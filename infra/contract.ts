@@ -41,6 +41,16 @@ export type Listener = (typeof LISTENERS)[number];
 /** Labels on everything that a stack owns on the host. Values: config name, part, "true". */
 export const LABEL = { stack: "mlgate.stack", part: "mlgate.part", data: "mlgate.data" } as const;
 
+/**
+ * On the keeper alone, which outlives everything but the data: where the stack is typed and how it is set up, for the
+ * day when the checkout has lost its files. `settings`: JSON, without secrets.
+ */
+export const ORIGIN_LABEL = {
+	checkout: "mlgate.checkout",
+	stack: "mlgate.pulumi-stack",
+	settings: "mlgate.settings",
+} as const;
+
 /** Ports inside the containers. Only the door's `edge` listener is published, on the host's loopback. */
 export const PORT = {
 	door: 5000,

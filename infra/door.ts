@@ -24,6 +24,8 @@ export interface DoorChoices {
 	port: number;
 	session: { idleHours: number; maxDays: number };
 	logLevel: string;
+	/** How long a request waits for a part that is away, in seconds. */
+	holdSeconds: number;
 	/** Where the inference API listens on `serve`. */
 	apiPort: number;
 }
@@ -33,6 +35,7 @@ export const doorSettings = (settings: Settings): DoorChoices => ({
 	port: settings.port,
 	session: { idleHours: settings["session.idleHours"], maxDays: settings["session.maxDays"] },
 	logLevel: settings["door.logLevel"],
+	holdSeconds: settings["door.holdSeconds"],
 	apiPort: settings["api.port"],
 });
 
@@ -69,6 +72,7 @@ export class Door extends Service {
 					DOOR_NAME: args.stackName,
 					DOOR_LISTENERS: JSON.stringify(LISTENERS.map((listener) => listenerOf(listener, args.port))),
 					DOOR_MLFLOW_URL: `http://${ALIAS.mlflow}:${PORT.mlflow}`,
+					DOOR_MLFLOW_DATABASE: DATABASE.mlflow,
 					DOOR_DATABASE_URL: `postgres://${DATABASE.door}@${ALIAS.postgres}:${PORT.postgres}/${DATABASE.door}`,
 					DOOR_DATABASE_PASSWORD_FILE: `${PATH.secrets}/${SECRET_FILE.door.database}`,
 					DOOR_STORE_URL: `http://${ALIAS.minio}:${PORT.minio}`,
@@ -83,6 +87,7 @@ export class Door extends Service {
 					DOOR_SESSION_IDLE_HOURS: String(args.session.idleHours),
 					DOOR_SESSION_MAX_DAYS: String(args.session.maxDays),
 					DOOR_LOG_LEVEL: args.logLevel,
+					DOOR_HOLD_SECONDS: String(args.holdSeconds),
 				},
 				networks: Object.entries(PLACES).map(([network, aliases]) => ({
 					network: args.networks[network as NetworkName],

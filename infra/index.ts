@@ -18,7 +18,7 @@ import { databaseConnections } from "./settings.ts";
 import { createVolumes } from "./volumes.ts";
 
 export default async function program() {
-	const { settings, stackName, passwords, secretEnv } = configuration();
+	const { settings, stackName, passwords, identities, secretEnv } = configuration();
 	const networks = createNetworks(stackName);
 	const { data, service } = createVolumes(stackName);
 	const inside = { stackName, network: networks.data };
@@ -28,12 +28,14 @@ export default async function program() {
 		memory: settings["postgres.memory"],
 		connections: databaseConnections(settings),
 		data: data.postgres,
+		identity: identities.postgres,
 		passwords: passwords.postgres,
 	});
 	const minio = new Minio({
 		...inside,
 		memory: settings["minio.memory"],
 		data: data.minio,
+		identity: identities.minio,
 		passwords: passwords.minio,
 	});
 	const mlflow = new Mlflow({

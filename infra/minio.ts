@@ -1,5 +1,6 @@
 import type { Network, Volume } from "@pulumi/docker";
 import { ALIAS, PATH } from "./contract.ts";
+import { identityEnv } from "./identities.ts";
 import { passwordFiles, type StorePasswords } from "./secrets.ts";
 import { Service } from "./service.ts";
 
@@ -9,6 +10,8 @@ export interface MinioArgs {
 	memory: number;
 	network: Network;
 	data: Volume;
+	/** Of the data volume; on another one it refuses to start. */
+	identity: string | undefined;
 	/** Secret keys, set for its users at every start; the root credentials stay inside. */
 	passwords: StorePasswords;
 }
@@ -20,7 +23,7 @@ export class Minio extends Service {
 			stackName: args.stackName,
 			part: "minio",
 			memory: args.memory,
-			env: {},
+			env: identityEnv(args.identity),
 			networks: [{ network: args.network, aliases: [ALIAS.minio] }],
 			volumes: [{ volume: args.data, path: PATH.data.minio }],
 			tmpfs: { "/run/minio": 1, "/tmp": 64 },

@@ -1,5 +1,6 @@
 import type { Network, Volume } from "@pulumi/docker";
 import { ALIAS, PATH } from "./contract.ts";
+import { identityEnv } from "./identities.ts";
 import { passwordFiles, type StorePasswords } from "./secrets.ts";
 import { Service } from "./service.ts";
 
@@ -11,6 +12,8 @@ export interface PostgresArgs {
 	connections: number;
 	network: Network;
 	data: Volume;
+	/** Of the data volume; on another one it refuses to start. */
+	identity: string | undefined;
 	/** Set for its users at every start; the superuser has none and stays inside. */
 	passwords: StorePasswords;
 }
@@ -25,6 +28,7 @@ export class Postgres extends Service {
 			env: {
 				POSTGRES_MEMORY_MB: String(args.memory),
 				POSTGRES_MAX_CONNECTIONS: String(args.connections),
+				...identityEnv(args.identity),
 			},
 			networks: [{ network: args.network, aliases: [ALIAS.postgres] }],
 			volumes: [{ volume: args.data, path: PATH.data.postgres }],

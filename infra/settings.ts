@@ -5,6 +5,7 @@
  */
 import { z } from "zod";
 import { type Part, PORT, PROJECT } from "./contract.ts";
+import { isIdentityKey } from "./identities.ts";
 import { SECRET_KEYS } from "./secret-keys.ts";
 
 /** What a setting may be in the program. */
@@ -153,6 +154,14 @@ export const SETTINGS = {
 		meaning: "Memory limit of the door.",
 		restarts: [],
 	},
+	"door.holdSeconds": {
+		...whole(1, 110),
+		default: () => "90",
+		unit: "seconds",
+		meaning:
+			"How long a request waits for a part that restarts. MLflow's clients wait 120 seconds for an answer.",
+		restarts: ["door"],
+	},
 	"door.logLevel": {
 		...choice("fatal", "error", "warn", "info", "debug", "trace"),
 		default: () => "info",
@@ -292,13 +301,15 @@ export class SettingsError extends Error {
 }
 
 /**
- * @param raw configuration without the project's prefix, as text; secret keys are passed over.
+ * @param raw configuration without the project's prefix, as text; secrets and identities are passed over.
  * @param stack the Pulumi stack's name, on which defaults depend.
  * @throws SettingsError naming every problem at once.
  */
 export function parseSettings(raw: Readonly<Record<string, string>>, stack: string): Settings {
 	const problems: SettingProblem[] = Object.keys(raw)
-		.filter((key) => !isSettingKey(key) && !SECRET_KEYS.some((secret) => secret === key))
+		.filter(
+			(key) => !isSettingKey(key) && !isIdentityKey(key) && !SECRET_KEYS.some((secret) => secret === key),
+		)
 		.map((key) => unknownKey(key, stack));
 	const values: Record<string, SettingValue> = {};
 	for (const key of SETTING_KEYS) {

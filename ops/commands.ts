@@ -9,6 +9,7 @@ import { command as down } from "./commands/down.ts";
 import { command as logs } from "./commands/logs.ts";
 import { command as preview } from "./commands/preview.ts";
 import { command as promote } from "./commands/promote.ts";
+import { command as restart } from "./commands/restart.ts";
 import { command as restore } from "./commands/restore.ts";
 import { command as rotate } from "./commands/rotate.ts";
 import { command as status } from "./commands/status.ts";
@@ -29,6 +30,7 @@ export const COMMANDS: readonly (Command | CommandGroup)[] = [
 	logs,
 	train,
 	promote,
+	restart,
 	users,
 	tokens,
 	rotate,

@@ -4,6 +4,7 @@
  */
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { DOOR_ERRORS, type DoorError, type DoorErrorCode } from "./errors.ts";
+import { endWith } from "./one-write.ts";
 import { OWN_HEADERS } from "./safety.ts";
 
 export { SAFE_HEADERS } from "./safety.ts";
@@ -48,7 +49,8 @@ function send(
 	const waiting = req.headers.expect !== undefined && !res.writableEnded;
 	if (waiting) all.push("Connection", "close");
 	res.writeHead(status, all);
-	res.end(body);
+	if (body === undefined) res.end();
+	else endWith(res, body);
 	linger(req);
 }
 

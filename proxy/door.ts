@@ -6,6 +6,7 @@ import { type ArtifactsOptions, mlflowOver, openArtifacts } from "./artifacts/in
 import { modelsOnly } from "./artifacts/models-only.ts";
 import type { RequestAudit } from "./audit/requests.ts";
 import type { Authority, Check, Pages } from "./authority.ts";
+import { type Creates, createsAnswerer } from "./creates/index.ts";
 import { doorRoutes } from "./door/routes.ts";
 import { forwardTo } from "./forward/index.ts";
 import { modelFiles } from "./forward/mlmodel.ts";
@@ -13,6 +14,7 @@ import { type TransferOptions, Transfers } from "./forward/transfers.ts";
 import { databaseAnswers, openUpstream, probeUpstream, serverAnswers } from "./forward/upstream.ts";
 import { holding } from "./hold/answerer.ts";
 import { Holds, type HoldsOptions } from "./hold/holds.ts";
+import { holdUpstream } from "./hold/upstream.ts";
 import { type InferenceOptions, openInference } from "./inference/index.ts";
 import { type BoundListener, ownAddress, resolveListeners } from "./listeners.ts";
 import type { Log } from "./log.ts";
@@ -26,14 +28,18 @@ import type { DoorSettings } from "./settings.ts";
 import { uiAnswerer } from "./ui/index.ts";
 
 export interface DoorOptions {
-	settings: Pick<DoorSettings, "listeners" | "mlflow" | "metrics" | "drainSeconds" | "holdSeconds"> &
-		Partial<Pick<DoorSettings, "name" | "api" | "uiFolder">>;
+	settings: Pick<DoorSettings, "listeners" | "metrics" | "drainSeconds" | "holdSeconds"> &
+		Partial<Pick<DoorSettings, "name" | "api" | "uiFolder">> & {
+			mlflow: Pick<DoorSettings["mlflow"], "url">;
+		};
 	authority: Authority;
 	pages: Pages;
 	audit: RequestAudit;
 	log: Log;
 	/** Where artifacts lie. Without it MLflow answers what it can of them. */
 	artifacts?: Pick<ArtifactsOptions, "store" | "journal" | "limits" | "pace">;
+	/** What makes creates exact-once. Without it they are forwarded, and an answer that is lost is a 503. */
+	creates?: Pick<Creates, "intents" | "finder">;
 	/** Milliseconds; for tests. */
 	transfers?: Pick<TransferOptions, "sweep" | "clientIdle">;
 	/** What one credential may ask; for tests. */
@@ -84,6 +90,7 @@ export async function openDoor({
 	audit,
 	log,
 	artifacts: place,
+	creates,
 	transfers: pace,
 	rates,
 	reads,
@@ -92,7 +99,26 @@ export async function openDoor({
 }: DoorOptions): Promise<Door> {
 	let accepting = true;
 	const bound = await resolveListeners(settings.listeners);
-	const upstream = openUpstream(settings.mlflow.url);
+	/** For the door's own looks, which must not wait. */
+	const direct = openUpstream(settings.mlflow.url);
+	const holds: Holds = new Holds({
+		limit: settings.holdSeconds * 1000,
+		probes: {
+			postgres: async () => {
+				const own = await authority.checks();
+				// What MLflow makes of its database counts only while it is there itself.
+				return own.every(({ ok }) => ok) && (holds.isHeld("mlflow") || (await databaseAnswers(direct)));
+			},
+			mlflow: async () =>
+				(await serverAnswers(direct)) && (holds.isHeld("postgres") || (await databaseAnswers(direct))),
+			minio: async () => (await artifacts?.check())?.ok ?? true,
+			api: () => inference.isThere(),
+		},
+		log,
+		told: (...wait) => metrics.held(...wait),
+		...room,
+	});
+	const upstream = holdUpstream(direct, holds);
 	const transfers = new Transfers({ upstream, stillValid: authority.stillValid.bind(authority), ...pace });
 	const live = () => {
 		const { connected, running, queued } = upstream.stats;
@@ -104,28 +130,13 @@ export async function openDoor({
 		transfers,
 		...bounds,
 	});
-	const metrics = new Metrics({ transfers: () => transfers.size, upstream: () => upstream.stats });
+	const metrics: Metrics = new Metrics({ transfers: () => transfers.size, upstream: () => upstream.stats });
 	const artifacts =
 		place &&
 		openArtifacts({ ...place, mlflow: mlflowOver(upstream), log, moved: metrics.moved.bind(metrics) });
+	metrics.holds(() => holds.list());
 	if (artifacts !== undefined) metrics.uploads(() => artifacts.unfinished);
-	const holds: Holds = new Holds({
-		limit: settings.holdSeconds * 1000,
-		probes: {
-			postgres: async () => {
-				const own = await authority.checks();
-				// What MLflow makes of its database counts only while it is there itself.
-				return own.every(({ ok }) => ok) && (holds.isHeld("mlflow") || (await databaseAnswers(upstream)));
-			},
-			mlflow: async () =>
-				(await serverAnswers(upstream)) && (holds.isHeld("postgres") || (await databaseAnswers(upstream))),
-			...(artifacts && { minio: async () => (await artifacts.check()).ok }),
-			api: () => inference.isThere(),
-		},
-		log,
-		...room,
-	});
-	const checks = async () => (await Promise.all([probeUpstream(upstream), artifacts?.check() ?? []])).flat();
+	const checks = async () => (await Promise.all([probeUpstream(direct), artifacts?.check() ?? []])).flat();
 	const handle = openPipeline({
 		authority,
 		pages,
@@ -140,6 +151,7 @@ export async function openDoor({
 			...(artifacts ? [artifactsAnswerer(artifacts, transfers)] : []),
 			...(settings.uiFolder === undefined ? [] : [uiAnswerer(settings.uiFolder, transfers)]),
 			readsAnswerer({ upstream, transfers, ...reads }),
+			...(creates ? [createsAnswerer({ ...creates, upstream, holds, transfers, metrics })] : []),
 			forwardTo(transfers),
 		],
 		audit,
@@ -170,7 +182,7 @@ export async function openDoor({
 		metricsServer?.closeAllConnections();
 		transfers.close();
 		await artifacts?.close();
-		await upstream.destroy();
+		await direct.destroy();
 		await ended;
 		return whole;
 	}

@@ -131,7 +131,10 @@ export const DOOR_ERRORS = {
 		"A source outside the tracked artifacts (mlflow-artifacts:/, runs:/, models:/) needs the role admin.",
 	),
 	BODY_JSON: { ...PATH, message: "The body must be a JSON object in UTF-8" },
-	BODY_AMBIGUOUS: { ...PATH, message: "The body has a name twice in one object, or is nested too deep" },
+	BODY_AMBIGUOUS: {
+		...PATH,
+		message: "The body has a name twice in one object, or one that no field has, or is nested too deep",
+	},
 	BODY_TOO_LARGE: { ...PATH, message: "The body is too large for this route" },
 	TOO_MANY_ROWS: {
 		...PATH,
@@ -210,6 +213,7 @@ export const DOOR_ERRORS = {
 	HOLD_LATE: unavailable(
 		"A part of this stack is away, longer than a request can wait. Try again in a moment.",
 	),
+	DATABASE_TROUBLE: unavailable("The tracking server has lost its database. Try again in a moment."),
 	HOLD_FULL: {
 		...unavailable("A part of this stack is away, and too many requests wait for it. Try again in a moment."),
 		retryAfter: 15,

@@ -1,9 +1,12 @@
 /** Starts the door from its environment and stops it with grace. `node proxy/main.ts` */
 import { dirname, join } from "node:path";
+import { AccountsError } from "./accounts/errors.ts";
 import { openAccounts } from "./accounts/index.ts";
+import { openCreates } from "./creates/index.ts";
 import { type Door, openDoor } from "./door.ts";
 import { holdCommands } from "./hold/commands.ts";
 import { openLog } from "./log.ts";
+import { rehearse } from "./rehearse.ts";
 import { type DoorSettings, readSettings, SettingsError } from "./settings.ts";
 
 /** More unexpected errors than this within a minute, and the process starts afresh. */
@@ -41,14 +44,31 @@ let stop = (_signal: string): void => process.exit(0);
 // Before anything else: as the first process of a container nothing but a handler makes these signals work.
 for (const signal of ["SIGTERM", "SIGINT"] as const) process.on(signal, () => stop(signal));
 
-const accounts = await openAccounts(settings, log);
+/** Closed, and with the one thing to do: a door that made new keys or a new database would let nobody in. */
+function refuse(error: unknown): never {
+	if (!(error instanceof AccountsError)) throw error;
+	log.fatal({ code: error.code, fix: error.fix, err: error.cause }, error.message);
+	process.exit(3);
+}
+
+if (process.env.MLGATE_REHEARSE === "1") {
+	await rehearse(settings, log).catch(refuse);
+	process.exit(0);
+}
+
+const accounts = await openAccounts(settings, log).catch(refuse);
 const { authority, pages, audit } = accounts;
+const creates =
+	settings.mlflow.database === undefined
+		? undefined
+		: await openCreates(settings.database, settings.mlflow.database, log);
 const open = await openDoor({
 	settings,
 	authority,
 	pages,
 	audit,
 	log,
+	...(creates && { creates }),
 	// Beside the key, on the volume that outlives the door.
 	artifacts: { store: settings.store, journal: join(dirname(settings.keyFile), "uploads") },
 });
@@ -65,6 +85,7 @@ async function drain(signal: string): Promise<void> {
 	stop = () => process.exit(1);
 	log.info({ signal, seconds: settings.drainSeconds }, "stopping");
 	const whole = await open.stop();
+	await creates?.close();
 	await accounts.close();
 	log.info({ whole }, "stopped");
 	process.exit(0);

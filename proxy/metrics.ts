@@ -19,6 +19,8 @@ export class Metrics {
 	readonly #refusals: Counter<"code">;
 	readonly #seconds: Histogram<"class">;
 	readonly #surprises: Counter;
+	readonly #held: Histogram<"part" | "outcome">;
+	readonly #recovered: Counter<"how">;
 	readonly #moved: Readonly<Record<"down" | "up", { inc(bytes: number): void }>>;
 	/** prom-client hashes its labels at each call. What was bound once is kept. */
 	readonly #bound = new Map<string, { inc(): void }>();
@@ -49,6 +51,19 @@ export class Metrics {
 		this.#surprises = new Counter({
 			name: "door_unexpected_errors_total",
 			help: "Errors that nothing expected; each has a line in the log",
+			registers,
+		});
+		this.#held = new Histogram({
+			name: "door_held_seconds",
+			help: "How long requests waited for a part, and how that ended: there, late, full, gone",
+			labelNames: ["part", "outcome"],
+			buckets: [0.1, 0.5, 1, 2.5, 5, 10, 20, 45, 90],
+			registers,
+		});
+		this.#recovered = new Counter({
+			name: "door_recovered_creates_total",
+			help: "Creates whose answer was lost: found in MLflow's database, or asked for again",
+			labelNames: ["how"],
 			registers,
 		});
 		const bytes = new Counter({
@@ -112,6 +127,30 @@ export class Metrics {
 				this.set(count());
 			},
 		});
+	}
+
+	/** A request has waited for a part, or could not. */
+	held(part: string, outcome: string, seconds: number): void {
+		this.#held.observe({ part, outcome }, seconds);
+	}
+
+	/** @param waiting requests that wait now, by part that is held */
+	holds(waiting: () => readonly { part: string; reason: string; waiting: number }[]): void {
+		new Gauge({
+			name: "door_holds",
+			help: "Requests that wait for a part that is away or about to go; no line for a part that is not held",
+			labelNames: ["part", "reason"],
+			registers: [this.registry],
+			collect() {
+				this.reset();
+				for (const { part, reason, waiting: count } of waiting()) this.set({ part, reason }, count);
+			},
+		});
+	}
+
+	/** A create whose answer was lost: what it made was found, or it was asked for again. */
+	recovered(how: "found" | "repeated"): void {
+		this.#recovered.inc({ how });
 	}
 
 	surprise(): void {

@@ -79,6 +79,7 @@ class Exchange {
 	readonly listener: BoundListener;
 	readonly upgrade: Upgrade | undefined;
 	readonly started = performance.now();
+	readonly patience: Patience;
 	/** The response has closed. Before it has finished that means: the client has left. */
 	gone = false;
 	/** The connection speaks another protocol now. */
@@ -91,7 +92,14 @@ class Exchange {
 	/** Of what changes something, where it was small. */
 	body: Buffer | undefined;
 
-	constructor(req: IncomingMessage, res: ServerResponse, listener: BoundListener, upgrade?: Upgrade) {
+	constructor(
+		req: IncomingMessage,
+		res: ServerResponse,
+		listener: BoundListener,
+		patience: number,
+		upgrade?: Upgrade,
+	) {
+		this.patience = new Patience(patience);
 		this.req = req;
 		this.res = res;
 		this.listener = listener;
@@ -234,7 +242,7 @@ export function openPipeline(options: PipelineOptions): Handle {
 		if (!verdict.ok) return challenge(x, target, facts, verdict);
 		const { identity } = verdict;
 		x.identity = identity;
-		knownOn(req.socket);
+		knownOn(req.socket, `${identity.kind} ${identity.credential}`);
 		const taken = rates.take(identity);
 		if ("retryAfter" in taken) {
 			return x.refuse("TOO_MANY_REQUESTS", ["Retry-After", String(taken.retryAfter)]);
@@ -268,8 +276,7 @@ export function openPipeline(options: PipelineOptions): Handle {
 			const refused = route.query(new URLSearchParams(target.query));
 			if (refused !== undefined) return x.refuse(refused);
 		}
-		const patience = new Patience(options.patience);
-		res.once("close", () => patience.leave());
+		const { patience } = x;
 		const allowed: Allowed = {
 			req,
 			res,
@@ -310,11 +317,12 @@ export function openPipeline(options: PipelineOptions): Handle {
 	}
 
 	return function handle(req, res, listener, upgrade) {
-		const x = new Exchange(req, res, listener, upgrade);
+		const x = new Exchange(req, res, listener, options.patience, upgrade);
 		req.on("error", () => {});
 		res.on("error", () => {});
 		res.once("close", () => {
 			x.gone = true;
+			x.patience.leave();
 			record(x);
 		});
 		if (!accepting()) res.shouldKeepAlive = false;

@@ -9,7 +9,15 @@ import type { BoundListener } from "./listeners.ts";
 import type { Handle } from "./pipeline.ts";
 
 /** Milliseconds and bytes. */
-const LIMITS = {
+export interface ServerLimits {
+	maxHeaderSize: number;
+	headersTimeout: number;
+	requestTimeout: number;
+	keepAliveTimeout: number;
+	connectionsCheckingInterval: number;
+}
+
+export const LIMITS: ServerLimits = {
 	/** A request line of 8 KiB (a chart of 200 runs) and a browser's cookies for `localhost` fit. */
 	maxHeaderSize: 32 * 1024,
 	/** From the first byte to the end of the headers, and from connecting to the first byte. */
@@ -19,7 +27,7 @@ const LIMITS = {
 	/** Longer than the 90 s that Tailscale's proxy keeps connections: the side that sends should close. */
 	keepAliveTimeout: 95_000,
 	connectionsCheckingInterval: 5_000,
-} as const;
+};
 
 /** Requests of one connection that may wait for the one before them. Nobody's client sends two. */
 const PIPELINED = 8;
@@ -46,6 +54,7 @@ export function createDoorServer(
 	listener: BoundListener,
 	handle: Handle,
 	connections = new Connections(),
+	limits: ServerLimits = LIMITS,
 ): Server {
 	/** Requests are handled one after the other: a response without a socket cannot tell that its client left. */
 	const inTurn = (req: IncomingMessage, res: ServerResponse): void => {
@@ -76,7 +85,7 @@ export function createDoorServer(
 		handle(req, res, listener, { socket, head });
 	};
 	const server = createServer(
-		{ ...LIMITS, requireHostHeader: false, insecureHTTPParser: false, shouldUpgradeCallback: mayUpgrade },
+		{ ...limits, requireHostHeader: false, insecureHTTPParser: false, shouldUpgradeCallback: mayUpgrade },
 		inTurn,
 	);
 	server.on("upgrade", onUpgrade);

@@ -65,6 +65,7 @@ const environment = z.object({
 	DOOR_MLFLOW_URL: origin,
 	DOOR_DATABASE_URL: urlOf("must be postgres://user@host/database", "postgres:", "postgresql:"),
 	DOOR_DATABASE_PASSWORD_FILE: file,
+	DOOR_MLFLOW_DATABASE: text.optional(),
 	DOOR_STORE_URL: origin,
 	DOOR_STORE_BUCKET: text,
 	DOOR_STORE_USER: text,
@@ -88,7 +89,11 @@ export interface DoorSettings {
 	/** The stack's name: tokens carry it, and cookies on http. */
 	readonly name: string;
 	readonly listeners: readonly ListenerSettings[];
-	readonly mlflow: { readonly url: string };
+	readonly mlflow: {
+		readonly url: string;
+		/** The name of its database on the door's own server; without it creates are not exact-once. */
+		readonly database: string | undefined;
+	};
 	readonly database: { readonly url: string; readonly passwordFile: string };
 	readonly store: {
 		readonly url: string;
@@ -157,7 +162,7 @@ export function readSettings(env: Readonly<Record<string, string | undefined>>):
 	return freeze({
 		name: all.DOOR_NAME,
 		listeners: all.DOOR_LISTENERS,
-		mlflow: { url: new URL(all.DOOR_MLFLOW_URL).origin },
+		mlflow: { url: new URL(all.DOOR_MLFLOW_URL).origin, database: all.DOOR_MLFLOW_DATABASE },
 		database: { url: all.DOOR_DATABASE_URL, passwordFile: all.DOOR_DATABASE_PASSWORD_FILE },
 		store: {
 			url: new URL(all.DOOR_STORE_URL).origin,

@@ -7,6 +7,7 @@ import { containersOf, dataVolumesOf, docker, networksOf, partOf, volumesOf } fr
 import { OpsError } from "../lib/errors.ts";
 import { identify } from "../lib/identity.ts";
 import { ensureKeeper, isKeeper, removeKeeper } from "../lib/keeper.ts";
+import { originOf } from "../lib/origin.ts";
 import { configPath } from "../lib/stack/config-file.ts";
 import { hasState } from "../lib/stack/state.ts";
 import { age, list } from "../lib/text.ts";
@@ -134,7 +135,7 @@ async function keepData(context: Context, name: string): Promise<void> {
 	const { data, keepers } = await remains(name);
 	if (data.length === 0 || keepers.length === 1) return;
 	await prepareImages(context);
-	await ensureKeeper(name);
+	await ensureKeeper(name, originOf(context));
 }
 
 function leftOver(after: Remains, withData: boolean): string[] {

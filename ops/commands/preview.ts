@@ -7,9 +7,9 @@ import { openWorkspace, prepareApiImage, prepareEngine, prepareImages } from "..
 /** What an impact means for the people who use the stack. */
 const WORDS: Record<Impact, string> = {
 	none: "nobody notices",
-	"restarts stateless": "a part without data restarts: requests fail for some seconds",
-	"restarts a store": "a store restarts: nothing can be read or written for some seconds, nothing is lost",
-	"touches data": "DATA IS TOUCHED; `up` will refuse",
+	"restarts stateless": "a part without data restarts; requests wait for it at the door",
+	"restarts a store": "a store restarts; requests wait for it at the door, and nothing is lost",
+	"touches data": "DATA IS TOUCHED; `up` refuses unless the stack's name is typed",
 };
 
 export const command = defineCommand({
@@ -22,25 +22,26 @@ export const command = defineCommand({
 		await prepareImages(context);
 		await prepareApiImage(context);
 		const stack = await openWorkspace(context);
-		const plan = await stack.preview();
+		const { plan } = await stack.preview();
 		return { json: { stack: context.stack, ...plan }, text: page(plan) };
 	},
 });
 
-function page({ changes, impact }: Plan): string {
+function page({ changes, impact, seconds }: Plan): string {
 	if (changes.length === 0) return "Nothing to change.";
-	const head = ["WHAT", "KIND", "NAME", "IMPACT", "BECAUSE OF"];
+	const head = ["WHAT", "KIND", "NAME", "IMPACT", "ABOUT", "BECAUSE OF"];
 	return [
 		table([head, ...changes.map(row)]),
 		"",
-		`Impact: ${impact} (${WORDS[impact]}). Do it: npm start`,
+		`Impact: ${impact} (${WORDS[impact]}${seconds > 0 ? `, about ${seconds} s together` : ""}). Do it: npm start`,
 	].join("\n");
 }
 
-const row = ({ action, kind, resource, impact, properties }: Change) => [
+const row = ({ action, kind, resource, impact, seconds, properties }: Change) => [
 	action,
 	kind,
 	resource,
 	impact,
+	seconds ? `${seconds} s` : "",
 	properties.join(", "),
 ];

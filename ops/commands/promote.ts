@@ -3,7 +3,7 @@ import { type ApiSettings, apiSettings } from "../../infra/api-settings.ts";
 import { SETTINGS } from "../../infra/settings.ts";
 import type { Model } from "../lib/api.ts";
 import { notHealthy } from "../lib/await-health.ts";
-import { takeOver } from "../lib/candidate.ts";
+import { takeOver } from "../lib/candidate/take-over.ts";
 import { type Answer, type Context, defineCommand } from "../lib/command.ts";
 import { containerOf } from "../lib/docker.ts";
 import { OpsError } from "../lib/errors.ts";
@@ -41,7 +41,7 @@ export const command = defineCommand({
 		if (!status && (!model || !version)) throw incomplete();
 		const identity = identify(context);
 		const settings = readSettings(context);
-		await assertUp(identity, context.report);
+		await assertUp(identity);
 		const api = apiSettings(settings);
 		const token = { job: nameOfJob("promote"), life: TOKEN_LIFE };
 		return withToken(identity, context.report, token, async (secret) => {
@@ -215,6 +215,7 @@ function notServed({ name, version, current_stage }: ModelVersion, stage: string
 			what: `${name} version ${version} cannot be served. It ${where}, and what was served before goes on.`,
 			why: reason,
 			fix: `Mend the version's artifact and log it again, or promote another one: npx mlgate promote ${name} <version>`,
+			...(problem?.said && { said: problem.said }),
 		},
 		{ cause },
 	);
@@ -284,9 +285,9 @@ async function byStart({ name }: Identity, inStage: ModelVersion | undefined): P
 }
 
 /** A stack whose API has no usable model is to be mended by this very command. */
-async function assertUp(identity: Identity, report: Report): Promise<void> {
+async function assertUp(identity: Identity): Promise<void> {
 	const health = await examine(identity);
-	if (health.verdict !== "healthy") throw await notHealthy(identity, health, report);
+	if (health.verdict !== "healthy") throw await notHealthy(identity, health);
 }
 
 const incomplete = (): OpsError =>

@@ -43,7 +43,7 @@ export const command = defineCommand({
 	async run(context, _args, { epochs, runs }) {
 		const identity = identify(context);
 		const health = await examine(identity);
-		if (health.verdict !== "healthy") throw await notHealthy(identity, health, context.report);
+		if (health.verdict !== "healthy") throw await notHealthy(identity, health);
 		const image = await ensureTrainImage(context);
 		const job = nameOfJob("train");
 		const trained = await withToken(identity, context.report, { job, life: TOKEN_LIFE }, (token) =>

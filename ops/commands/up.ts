@@ -1,16 +1,19 @@
-import { awaitHealth, notHealthy } from "../lib/await-health.ts";
+import { type Applied, apply } from "../lib/apply.ts";
+import { awaitHealth } from "../lib/await-health.ts";
 import { cacheRoot } from "../lib/cache.ts";
 import { type Context, defineCommand } from "../lib/command.ts";
+import { ensureDataVolumes } from "../lib/data-volumes.ts";
 import { ensureDiskSpace } from "../lib/disk.ts";
 import { control, type OneTimeLink } from "../lib/door.ts";
-import { OpsError } from "../lib/errors.ts";
-import { examine } from "../lib/health.ts";
+import { type Held, Holds } from "../lib/holds.ts";
 import { type Identity, identify } from "../lib/identity.ts";
 import { ensureKeeper } from "../lib/keeper.ts";
+import { adoptLostSettings, originOf } from "../lib/origin.ts";
 import { readSettings } from "../lib/stack/config-file.ts";
 import { passphraseEnv } from "../lib/stack/passphrase.ts";
 import { assertPortFree } from "../lib/stack/port.ts";
 import type { StackHandle, UpResult } from "../lib/stack.ts";
+import { duration } from "../lib/text.ts";
 import { openWorkspace, prepareApiImage, prepareEngine, prepareImages } from "../lib/workspace.ts";
 
 /** State, logs and what the tools unpack; images ask for their own room when they are built. */
@@ -26,7 +29,11 @@ export const command = defineCommand({
 		await prepareImages(context);
 		await prepareApiImage(context);
 		const stack = await openWorkspace(context);
+		// Before the volumes: whether there was data tells what new passwords mean.
+		await stack.ensureSecrets();
+		await ensureDataVolumes(context, identity.name);
 		const result = await bringUp(context, stack, identity);
+		await new Holds(identity.name, report).releaseForgotten();
 		const token = await control(identity.name, "service-token");
 		const { parts, checks } = await awaitHealth(identity, { report, interrupted });
 		const { created, updated, replaced, deleted, changed } = result;
@@ -38,6 +45,7 @@ export const command = defineCommand({
 				verdict: "healthy",
 				changed,
 				changes: { created, updated, replaced, deleted },
+				held: result.held,
 				parts,
 				checks,
 				serviceToken: { renewed: token.renewed, expires: token.expires },
@@ -47,6 +55,7 @@ export const command = defineCommand({
 				changed
 					? `${identity.name} is up: ${changes(result)}.`
 					: `Nothing to change: ${identity.name} is up and healthy.`,
+				...result.held.map(heldText),
 				`URL: ${identity.url}`,
 				...(admin.link ? linkText(identity, admin.link) : []),
 				`Next: npx mlgate train`,
@@ -57,32 +66,31 @@ export const command = defineCommand({
 
 /** What can be known before anything is touched. */
 async function preflight(context: Context): Promise<Identity> {
-	const settings = readSettings(context);
-	const identity = identify(context);
+	readSettings(context);
 	passphraseEnv(context);
 	for (const path of [context.checkout, cacheRoot()]) {
 		await ensureDiskSpace(context.report, { path, needMiB: ROOM_MIB, purpose: "mlgate's own files" });
 	}
 	await prepareEngine(context);
-	await assertPortFree(settings.port, settings.name);
+	await adoptLostSettings(context, context.report);
+	const { port, name } = readSettings(context);
+	await assertPortFree(port, name);
 	context.interrupted.throwIfAborted();
-	return identity;
+	return identify(context);
 }
 
 /** Pulumi's part, with the data volumes held before it begins and after it ends, however it ends. */
-async function bringUp(context: Context, stack: StackHandle, identity: Identity): Promise<UpResult> {
+async function bringUp(context: Context, stack: StackHandle, identity: Identity): Promise<Applied> {
 	const { report } = context;
-	const keep = () => ensureKeeper(identity.name);
+	const keep = () => ensureKeeper(identity.name, originOf(context));
 	await keep();
-	let result: UpResult;
+	let result: Applied;
 	try {
-		result = await stack.up();
+		result = await apply(context, stack, identity);
 	} catch (error) {
 		// Why it failed is the news, whatever becomes of the keeper.
 		await keep().catch((second: Error) => report.log(`the keeper: ${second.message}`));
-		if (!(error instanceof OpsError && error.problem.code === "PART_UNHEALTHY")) throw error;
-		// We know better than Pulumi which part it is and what it says.
-		throw await notHealthy(identity, await examine(identity), report, { started: true });
+		throw error;
 	}
 	await keep();
 	return result;
@@ -108,6 +116,9 @@ const linkText = ({ url }: Identity, { path, expires }: OneTimeLink) => [
 	`  ${url}${path}`,
 	`  It works once, until ${expires}.`,
 ];
+
+const heldText = ({ part, seconds, requests, longest, refused }: Held) =>
+	`Requests waited for ${part} for ${duration(seconds * 1000)}: ${requests}, the longest ${duration(longest * 1000)}${refused > 0 ? `, ${refused} refused` : ""}.`;
 
 function changes({ created, updated, replaced, deleted }: UpResult): string {
 	const counts = { made: created, changed: updated, replaced, removed: deleted };

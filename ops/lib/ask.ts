@@ -13,19 +13,32 @@ export async function confirmByName(context: Context, name: string, loss: string
 	if (!context.interactive) {
 		throw notConfirmed(`Nobody can be asked here. ${loss}`, "Add --yes if that is what you want.");
 	}
+	await typed(context, name, loss);
+}
+
+/**
+ * The same for what no script may do in passing: `--yes` is no answer to it.
+ * @throws OpsError NOT_CONFIRMED (exit 6)
+ */
+export async function confirmInPerson(context: Context, name: string, loss: string): Promise<void> {
+	if (context.interactive) return typed(context, name, loss);
+	throw notConfirmed(loss, "If that is what you want: run it at a terminal, without --yes and --json.");
+}
+
+async function typed(context: Context, name: string, loss: string): Promise<void> {
 	const lines = createInterface({ input: process.stdin, output: process.stderr });
 	try {
 		context.report.note(loss);
-		const typed = await lines.question(`Type the name ${name} to go on: `, { signal: context.interrupted });
-		if (typed.trim() === name) return;
-		throw notConfirmed(`"${typed.trim()}" is not "${name}".`, "Run it again and type the name.");
+		const answer = await lines.question(`Type the name ${name} to go on: `, { signal: context.interrupted });
+		if (answer.trim() === name) return;
+		throw notConfirmed(`"${answer.trim()}" is not "${name}".`, "Run it again and type the name.");
 	} finally {
 		lines.close();
 	}
 }
 
 const notConfirmed = (why: string, fix: string): OpsError =>
-	new OpsError({ code: "NOT_CONFIRMED", kind: "dataRisk", what: "Nothing was removed.", why, fix });
+	new OpsError({ code: "NOT_CONFIRMED", kind: "dataRisk", what: "Nothing was touched.", why, fix });
 
 /** A password as the first line of standard input, for `--password-stdin`. */
 export async function passwordFromStdin(): Promise<string> {

@@ -1,7 +1,7 @@
 /** Waits until a stack is healthy, and says what it waits for. */
 import type { Part } from "../../infra/contract.ts";
 import { containerOf, lastLines } from "./docker.ts";
-import { OpsError } from "./errors.ts";
+import { OpsError, type Problem } from "./errors.ts";
 import { examine, type Health, type PartHealth, START, type Verdict } from "./health.ts";
 import type { Identity } from "./identity.ts";
 import type { Report } from "./report.ts";
@@ -40,8 +40,7 @@ export async function awaitHealth(
 			const lasted = (trouble: Trouble) => now - (since[trouble] ?? now);
 			const hopeless = TROUBLES.some((trouble) => lasted(trouble) > PATIENCE_MS[trouble]);
 			// Thrown within the step, so that it is seen to have failed.
-			if (hopeless || now - begun > deadlineMs)
-				throw await notHealthy(identity, health, report, { started: true });
+			if (hopeless || now - begun > deadlineMs) throw await notHealthy(identity, health, { started: true });
 			detail(waitsFor(health));
 			await sleep(PAUSE_MS, interrupted);
 		}
@@ -75,42 +74,40 @@ const AT_REST: Partial<Record<Verdict, string>> = {
 };
 
 /**
- * The error for a stack that is not healthy; shows the last lines of the part that it is about.
+ * The error for a stack that is not healthy, with the last lines of the part that it is about.
  * @param started `up` has just done its part: to run it again is no advice.
  */
 export async function notHealthy(
 	{ name }: Identity,
 	health: Health,
-	report: Report,
 	{ started = false } = {},
 ): Promise<OpsError> {
 	const rest = AT_REST[health.verdict];
 	if (rest && !started) return problem(`${name} ${rest}.`, [], START);
 	const [first, ...others] = health.findings;
 	if (!first) return problem(`${name} is ${health.verdict}.`, [], "npx mlgate status");
-	if (first.part) await showLastLines(name, first.part, report);
+	const said = first.part && (await lastWords(name, first.part));
 	const look = ["npx mlgate logs", first.part, "--tail 50"].filter(Boolean).join(" ");
 	const fix = started && first.fix === START ? look : first.fix;
 	return problem(
 		first.what,
 		others.map(({ what }) => what),
 		fix,
+		said,
 	);
 }
 
-const problem = (what: string, others: readonly string[], fix: string): OpsError =>
+const problem = (what: string, others: readonly string[], fix: string, said?: Problem["said"]): OpsError =>
 	new OpsError({
 		code: "NOT_HEALTHY",
 		kind: "unhealthy",
 		what,
 		...(others.length > 0 ? { why: `Also: ${others.join(" ")}` } : {}),
 		fix,
+		...(said && { said }),
 	});
 
-async function showLastLines(name: string, part: Part, report: Report): Promise<void> {
+async function lastWords(name: string, part: Part): Promise<Problem["said"]> {
 	const container = await containerOf(name, part);
-	if (!container) return;
-	const lines = await lastLines(container, LOG_LINES);
-	if (lines.length > 0)
-		report.note([`The last lines of ${part}:`, ...lines.map((line) => `  ${line}`)].join("\n"));
+	return container && { by: part, lines: await lastLines(container, LOG_LINES) };
 }

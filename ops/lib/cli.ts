@@ -5,7 +5,7 @@ import {
 	Argument as ParserArgument,
 	Option as ParserOption,
 } from "commander";
-import type { Command, CommandGroup, Option } from "./command.ts";
+import type { Argument, ArgumentText, Command, CommandGroup, Option } from "./command.ts";
 import { OpsError } from "./errors.ts";
 import { firstLine } from "./text.ts";
 
@@ -13,7 +13,7 @@ export interface Invocation {
 	command: Command;
 	/** With the group's name: `users add`. */
 	title: string;
-	args: Record<string, string | undefined>;
+	args: Record<string, ArgumentText>;
 	options: Record<string, unknown>;
 	stack: string;
 	json: boolean;
@@ -61,9 +61,9 @@ export function parse(
 		const title = group ? `${group} ${command.name}` : command.name;
 		const parser = common(parent.command(command.name), title).description(command.summary);
 		const names = Object.keys(command.arguments);
-		for (const [name, { summary, optional, choices }] of Object.entries(command.arguments)) {
-			const argument = new ParserArgument(optional ? `[${name}]` : `<${name}>`, summary);
-			parser.addArgument(choices ? argument.choices([...choices]) : argument);
+		for (const [name, shape] of Object.entries(command.arguments)) {
+			const argument = new ParserArgument(placeholder(name, shape), shape.summary);
+			parser.addArgument(shape.choices ? argument.choices([...shape.choices]) : argument);
 		}
 		for (const [name, option] of Object.entries(command.options)) parser.addOption(flag(name, option));
 		parser.action(() => {
@@ -71,7 +71,7 @@ export function parse(
 			chosen = {
 				command,
 				title,
-				args: Object.fromEntries(names.map((name, i) => [name, values[i] as string | undefined])),
+				args: Object.fromEntries(names.map((name, i) => [name, values[i] as ArgumentText])),
 				options: collect(parser),
 			};
 		});
@@ -110,6 +110,11 @@ export function parse(
 /** Options of the command and of the words before it: `mlgate --json status` is `mlgate status --json`. */
 function collect(parser: Parser): Record<string, unknown> {
 	return { ...(parser.parent ? collect(parser.parent) : {}), ...parser.opts() };
+}
+
+function placeholder(name: string, { optional, variadic }: Argument): string {
+	if (variadic) return `[${name}...]`;
+	return optional ? `[${name}]` : `<${name}>`;
 }
 
 function flag(name: string, { value, summary, choices, parse, required }: Option): ParserOption {

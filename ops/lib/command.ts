@@ -38,6 +38,8 @@ export interface Answer {
 export interface Argument {
 	summary: string;
 	optional?: boolean;
+	/** Several words, none among them: `[part...]`. */
+	variadic?: boolean;
 	choices?: readonly string[];
 }
 
@@ -57,7 +59,9 @@ type Options = Readonly<Record<string, Option>>;
 
 type ArgumentValue<A extends Argument> = A extends { choices: readonly (infer C)[] } ? C : string;
 type ArgumentValues<A extends Arguments> = {
-	[K in keyof A]: ArgumentValue<A[K]> | (A[K] extends { optional: true } ? undefined : never);
+	[K in keyof A]: A[K] extends { variadic: true }
+		? readonly ArgumentValue<A[K]>[]
+		: ArgumentValue<A[K]> | (A[K] extends { optional: true } ? undefined : never);
 };
 type OptionValue<O extends Option> = O extends { parse: (text: string) => infer T }
 	? T
@@ -80,6 +84,9 @@ interface Shape<A extends Arguments, O extends Options> {
 	run(context: Context, args: ArgumentValues<A>, options: OptionValues<O>): Promise<Answer | undefined>;
 }
 
+/** What was typed for an argument. */
+export type ArgumentText = string | readonly string[] | undefined;
+
 /** A command as the frame sees it. */
 export interface Command {
 	name: string;
@@ -89,7 +96,7 @@ export interface Command {
 	locks: boolean;
 	run(
 		context: Context,
-		args: Record<string, string | undefined>,
+		args: Record<string, ArgumentText>,
 		options: Record<string, unknown>,
 	): Promise<Answer | undefined>;
 }

@@ -25,7 +25,12 @@ export interface Container {
 			Log: readonly { Start: string; End: string; ExitCode: number; Output: string }[] | null;
 		};
 	};
-	Config: { Image: string; Env: readonly string[]; Labels: Record<string, string> };
+	Config: {
+		Image: string;
+		Env: readonly string[];
+		Labels: Record<string, string>;
+		Healthcheck?: { Test: readonly string[] };
+	};
 	HostConfig: {
 		ReadonlyRootfs?: boolean;
 		/** Bytes. */
@@ -71,17 +76,26 @@ const UNREACHABLE: readonly [RegExp, string, string][] = [
 
 export interface DockerOptions {
 	input?: string;
+	/** The input through a pipe, which can be opened as /dev/stdin; what Node gives a child is a socket. */
+	piped?: boolean;
 	/** Kills the docker client; what it began in the engine goes on. */
 	signal?: AbortSignal;
 	timeoutMs?: number;
+	/** Ctrl-C does not reach it: for steps that must not be left half done. */
+	detached?: boolean;
 }
+
+/** Longer than any health check of ours takes. */
+const CHECK_MS = 15_000;
 
 const quiet = { quiet: true, nothrow: true };
 
 /** Starts `docker <args>`; for those who read its output as it comes. Never throws by itself. */
 export function start(args: readonly string[], options: DockerOptions = {}): ProcessPromise {
-	const { input = "", signal, timeoutMs } = options;
-	return $({ ...quiet, input, signal, ...(timeoutMs ? { timeout: timeoutMs } : {}) })`docker ${args}`;
+	const { input = "", piped = false, signal, timeoutMs, detached = false } = options;
+	const limits = { signal, detached, ...(timeoutMs ? { timeout: timeoutMs } : {}) };
+	const run = $({ ...quiet, ...limits, input });
+	return piped ? run`cat | docker ${args}` : run`docker ${args}`;
 }
 
 /**
@@ -178,6 +192,19 @@ export async function networksOf(name: string): Promise<Network[]> {
 /** Stops with the container's own grace and signal, as the program set them. */
 export async function stop(container: Container): Promise<void> {
 	await docker(["stop", container.Id]);
+}
+
+/**
+ * Runs the health check that the container was made with, now: Docker itself asks only every few seconds, and a
+ * restart shall not wait for that. Every check of ours is a round trip through the part.
+ * @returns what is wrong, or undefined if it is healthy or has no check.
+ */
+export async function failingCheck({ Id, Config }: Container): Promise<string | undefined> {
+	const [form = "NONE", ...command] = Config.Healthcheck?.Test ?? [];
+	if (form === "NONE") return undefined;
+	const words = form === "CMD-SHELL" ? ["/bin/sh", "-c", ...command] : command;
+	const { exitCode, stdout, stderr } = await start(["exec", Id, ...words], { timeoutMs: CHECK_MS });
+	return exitCode === 0 ? undefined : firstLine(stdout) || firstLine(stderr) || `exit code ${exitCode}`;
 }
 
 /** The last lines a container wrote, both streams together in their order. */

@@ -27,6 +27,8 @@ export interface Problem {
 	why?: string;
 	/** The one thing to do. */
 	fix: string;
+	/** The last lines of the part that it is about: the cause, printed last. */
+	said?: { by: string; lines: readonly string[] };
 }
 
 export class OpsError extends Error {

@@ -6,6 +6,7 @@
 import { hostName, LABEL } from "../../infra/contract.ts";
 import { imageRef } from "../../infra/images.ts";
 import { type Container, containersOf, dataVolumesOf, docker, partOf } from "./docker.ts";
+import { type Origin, originLabels } from "./origin.ts";
 
 const PART = "keeper";
 
@@ -16,19 +17,25 @@ export const heldBy = (container: Container): string[] =>
 	container.Mounts.flatMap((mount) => (mount.Type === "volume" && mount.Name ? [mount.Name] : []));
 
 /**
- * Makes sure that a running keeper holds every data volume of the stack. Without data volumes there is none.
- * A keeper that misses a volume is replaced, the new one first, so that no volume is ever without.
+ * Makes sure that a running keeper holds every data volume of the stack and knows where the stack comes from. Without
+ * data volumes there is none. A keeper that misses something is replaced, the new one first, so that no volume is ever
+ * without.
  * @returns true if anything had to be done.
  */
-export async function ensureKeeper(name: string): Promise<boolean> {
+export async function ensureKeeper(name: string, origin: Origin): Promise<boolean> {
 	const [volumes, containers] = await Promise.all([dataVolumesOf(name), containersOf(name)]);
 	const wanted = volumes.map((volume) => volume.Name);
 	if (wanted.length === 0) return false;
 	const keepers = containers.filter(isKeeper);
-	const complete = keepers.find((keeper) => wanted.every((volume) => heldBy(keeper).includes(volume)));
+	const labels = Object.entries(originLabels(origin));
+	const complete = keepers.find(
+		(keeper) =>
+			wanted.every((volume) => heldBy(keeper).includes(volume)) &&
+			labels.every(([key, value]) => keeper.Config.Labels[key] === value),
+	);
 	if (complete?.State.Status === "running" && keepers.length === 1) return false;
 
-	const id = complete && (await revived(complete)) ? complete.Id : await run(name, wanted);
+	const id = complete && (await revived(complete)) ? complete.Id : await run(name, wanted, labels);
 	for (const other of keepers.filter((keeper) => keeper.Id !== id)) await docker(["rm", "-f", other.Id]);
 	const expected = hostName.container(name, PART);
 	if (complete?.Id !== id || complete.Name !== `/${expected}`) await docker(["rename", id, expected]);
@@ -45,10 +52,15 @@ async function revived(keeper: Container): Promise<boolean> {
 }
 
 /** @returns the id of the new container, which has a name of its own until the old one is gone. */
-async function run(name: string, volumes: readonly string[]): Promise<string> {
+async function run(
+	name: string,
+	volumes: readonly string[],
+	labels: readonly (readonly [string, string])[],
+): Promise<string> {
 	const output = await docker([
 		...["run", "--detach", "--name", `${hostName.container(name, PART)}-${Date.now()}`],
 		...["--label", `${LABEL.stack}=${name}`, "--label", `${LABEL.part}=${PART}`],
+		...labels.flatMap(([key, value]) => ["--label", `${key}=${value}`]),
 		...["--restart", "unless-stopped", "--network", "none", "--read-only", "--cap-drop", "ALL"],
 		...[
 			"--security-opt",

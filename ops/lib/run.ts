@@ -175,13 +175,20 @@ function fail(error: unknown, { json, stack = "local", log }: Failing): number {
 	if (log) lines.push(`Log: ${log.path}`);
 	const cause = error instanceof OpsError ? causeOf(error) : "";
 	if (cause) lines.push(`Cause: ${cause}`);
+	lines.push(...lastWords(problem));
 	process.stderr.write(`${lines.join("\n")}\n`);
 	log?.write(lines.join("\n"));
 	if (json) {
-		const { code, what, why, fix } = problem;
-		process.stdout.write(`${JSON.stringify({ error: { code, what, why, fix } }, null, 2)}\n`);
+		const { code, what, why, fix, said } = problem;
+		process.stdout.write(`${JSON.stringify({ error: { code, what, why, fix, said } }, null, 2)}\n`);
 	}
 	return EXIT[problem.kind];
+}
+
+/** What a part said before it ended; the very last thing that is printed. */
+function lastWords({ said }: Problem): string[] {
+	if (!said || said.lines.length === 0) return [];
+	return [`The last lines of ${said.by}:`, ...said.lines.map((line) => `  ${line}`)];
 }
 
 /** The deepest message of the chain, unless the problem says it already. */

@@ -5,7 +5,7 @@
 import { randomBytes } from "node:crypto";
 import { mkdirSync } from "node:fs";
 import { type EngineEvent, LocalWorkspace, type PulumiFn, Stack } from "@pulumi/pulumi/automation/index.js";
-import { type Part, PROJECT } from "../../infra/contract.ts";
+import { PARTS, type Part, PROJECT } from "../../infra/contract.ts";
 import program from "../../infra/index.ts";
 import { SECRET_KEYS, type SecretKey } from "../../infra/secret-keys.ts";
 import type { Settings } from "../../infra/settings.ts";
@@ -20,6 +20,14 @@ import {
 	writeSetting,
 } from "./stack/config-file.ts";
 import { watchForCrashes } from "./stack/crash-watch.ts";
+import {
+	asItWas,
+	type Declared,
+	type Inputs,
+	type LastGood,
+	lastGoodOf,
+	recorded,
+} from "./stack/declared.ts";
 import { EventLog, type Summary } from "./stack/events.ts";
 import { asOpsError } from "./stack/failures.ts";
 import { isDead, pulumiLocks, removeLock } from "./stack/locks.ts";
@@ -44,6 +52,7 @@ export {
 	type StackRef,
 	writeSetting,
 } from "./stack/config-file.ts";
+export type { Declared, LastGood } from "./stack/declared.ts";
 export type { Summary } from "./stack/events.ts";
 export { type Action, type Change, IMPACTS, type Impact, type Plan } from "./stack/plan.ts";
 export type { Deployment } from "./stack/state.ts";
@@ -63,6 +72,19 @@ export interface UpResult extends Summary {
 	url: string;
 }
 
+export interface Preview {
+	plan: Plan;
+	/** What the program declares: what the plan's changes are made from. */
+	declared: Declared;
+}
+
+export interface UpWish {
+	/** Containers are made as they were then, whatever the settings say by now. */
+	asIn?: LastGood;
+	/** Called when a part has been made or changed, and is healthy as far as Docker knows. */
+	onThere?: (part: Part) => void;
+}
+
 export interface StackHandle extends StackRef {
 	/** @throws OpsError SETTINGS_INVALID */
 	settings(): Settings;
@@ -74,12 +96,14 @@ export interface StackHandle extends StackRef {
 	/** Makes the secrets that are missing, as `preview` and `up` do. They stay in Pulumi's encrypted configuration. */
 	ensureSecrets(): Promise<{ made: SecretKey[] }>;
 	/** What `up` would do, the host having been looked at. */
-	preview(): Promise<Plan>;
+	preview(): Promise<Preview>;
 	/**
 	 * Makes the host what the program says, having looked at it first and mended what an earlier run left behind.
 	 * That it ends well does not mean that the parts are healthy.
 	 */
-	up(): Promise<UpResult>;
+	up(wish?: UpWish): Promise<UpResult>;
+	/** The containers as Pulumi knows them now: a way back for `up`. Has the stack's secrets in clear. */
+	lastGood(): Promise<LastGood>;
 	/** Removes everything but the data volumes. */
 	destroy(options: { excludeProtected: true }): Promise<Summary>;
 	/** Makes Pulumi forget the stack, with its settings and secrets. Removes nothing on the host. */
@@ -195,29 +219,41 @@ class Handle implements StackHandle {
 		return { made };
 	}
 
-	async preview(): Promise<Plan> {
+	async preview(): Promise<Preview> {
 		await this.#prepare();
 		const events: EngineEvent[] = [];
+		const declared = new Map<string, Inputs>();
 		return this.#run("preview the changes", "Comparing the stack with the host", async (automation, log) => {
 			await automation.preview({
+				program: recorded(program as PulumiFn, declared),
 				refresh: true,
 				onEvent: (event) => {
 					events.push(event);
 					log.take(event);
 				},
 			});
-			return planOf(events);
+			return { plan: planOf(events), declared };
 		});
 	}
 
-	async up(): Promise<UpResult> {
+	async up({ asIn, onThere = () => {} }: UpWish = {}): Promise<UpResult> {
 		const settings = await this.#prepare();
 		await this.#guard("look at the port", () => assertPortFree(settings.port, settings.name));
 		await this.#replaceOrphans(settings.name);
 		return this.#run("bring the stack up", "Bringing the stack up", async (automation, log) => {
 			const watch = watchForCrashes(settings.name, () => log.awaited);
+			log.onThere = (resource) => {
+				const part = PARTS.find((name) => name === resource);
+				if (part) onThere(part);
+			};
 			try {
-				await automation.up({ refresh: true, showSecrets: false, onEvent: log.take, signal: watch.signal });
+				await automation.up({
+					...(asIn && { program: asItWas(program as PulumiFn, asIn) }),
+					refresh: true,
+					showSecrets: false,
+					onEvent: log.take,
+					signal: watch.signal,
+				});
 			} catch (error) {
 				throw crashing(watch.crashing()) ?? error;
 			} finally {
@@ -274,11 +310,24 @@ class Handle implements StackHandle {
 		});
 	}
 
-	async exportState(): Promise<Deployment> {
+	exportState(): Promise<Deployment> {
+		return this.#guard("read the state", () => this.#export());
+	}
+
+	lastGood(): Promise<LastGood> {
 		return this.#guard("read the state", async () => {
-			const { stdout } = await this.#pulumi.exec(["stack", "export", "--stack", this.stack]);
-			return JSON.parse(stdout);
+			try {
+				return lastGoodOf(await this.#export("--show-secrets"));
+			} catch (error) {
+				// What it printed may hold secrets, and what failed is logged.
+				throw error instanceof PulumiFailure ? new PulumiFailure("stack export", "", error.stderr) : error;
+			}
 		});
+	}
+
+	async #export(...options: string[]): Promise<Deployment> {
+		const { stdout } = await this.#pulumi.exec(["stack", "export", "--stack", this.stack, ...options]);
+		return JSON.parse(stdout);
 	}
 
 	/** Parts that run are taken down only when it is sure that nothing stands in the way of their successors. */

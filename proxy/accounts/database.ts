@@ -42,7 +42,8 @@ export async function startLock(sql: Sql): Promise<void> {
 export class Database {
 	readonly #pool: pg.Pool;
 
-	constructor(settings: DatabaseSettings, log: Log) {
+	/** @param options.durable false: a commit does not wait for the disk, and is in the log before any that follows */
+	constructor(settings: DatabaseSettings, log: Log, { durable = true }: { durable?: boolean } = {}) {
 		const url = new URL(settings.url);
 		const { passwordFile } = settings;
 		// Taken apart here: a connection string given to pg sets an empty password over the function below.
@@ -57,6 +58,7 @@ export class Database {
 			max: 4,
 			keepAlive: true,
 			application_name: "mlgate-door",
+			...(durable ? {} : { options: "-c synchronous_commit=off" }),
 			connectionTimeoutMillis: TIMEOUT.connect,
 			statement_timeout: TIMEOUT.statement,
 			idle_in_transaction_session_timeout: TIMEOUT.statement,

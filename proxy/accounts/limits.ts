@@ -58,6 +58,11 @@ export class SignInLimits {
 		this.#limiters = { pair: limiter("pair"), address: limiter("address"), shared: limiter("shared") };
 	}
 
+	/** Users, addresses and devices that are kept in memory. */
+	get size(): number {
+		return Object.values(this.#limiters).reduce((sum, limiter) => sum + limiter.dump().storage.length, 0);
+	}
+
 	/** Seconds to wait before another try; 0 if none. Counts nothing. */
 	async wait(user: string, place: Place): Promise<number> {
 		const waits = keys(user, place).map(async ([name, key]) => {
@@ -103,9 +108,10 @@ function keys(user: string, { listener, address, device }: Place): [keyof Limits
 	if (device !== undefined) return [["pair", `device ${device} ${user}`]];
 	if (SHARED.has(listener)) return [["shared", user]];
 	const network = networkOf(address);
+	// The address first: one that has had its tries must not go on filling memory with pairs of made-up names.
 	return [
-		["pair", `${listener} ${network} ${user}`],
 		["address", `${listener} ${network}`],
+		["pair", `${listener} ${network} ${user}`],
 	];
 }
 

@@ -74,20 +74,26 @@ export function brokenRule(password: string, userName: string): string | undefin
 	return RULES.find((rule) => rule.broken(normal(password), userName))?.message;
 }
 
-/** Two at once, so that hashing leaves threads for files and names; the rest waits its turn or is refused. */
-const gate = new Gate(2, 64);
+/**
+ * Who is waiting for a hash: `known` is whoever has a session, a link, a browser that signed in before, or a
+ * password that was right a while ago. A crowd of guessers waits in a line of its own.
+ */
+export type Lane = "known" | "stranger";
+
+/** One at a time in each, so that hashing leaves threads for files and names; the rest waits its turn or is refused. */
+const gates: Readonly<Record<Lane, Gate>> = { known: new Gate(1, 64), stranger: new Gate(1, 64) };
 
 /** True when a password would not be looked at now. */
-export const isBusy = (): boolean => gate.full;
+export const isBusy = (lane: Lane): boolean => gates[lane].full;
 
-async function argon2id(password: string, salt: Buffer, cost: typeof COST): Promise<Buffer> {
+async function argon2id(password: string, salt: Buffer, cost: typeof COST, lane: Lane): Promise<Buffer> {
 	const parameters: Argon2Parameters = {
 		message: normal(password),
 		nonce: salt,
 		tagLength: HASH_BYTES,
 		...cost,
 	};
-	return await gate.run(() => hashWith("argon2id", parameters));
+	return await gates[lane].run(() => hashWith("argon2id", parameters));
 }
 
 const unpadded = (bytes: Buffer): string => bytes.toString("base64").replace(/=+$/, "");
@@ -100,7 +106,7 @@ export async function hashPassword(password: string, userName: string): Promise<
 	const broken = brokenRule(password, userName);
 	if (broken) throw new AccountsError("PASSWORD_POLICY", broken);
 	const salt = randomBytes(SALT_BYTES);
-	const hash = await argon2id(password, salt, COST);
+	const hash = await argon2id(password, salt, COST, "known");
 	const { memory, passes, parallelism } = COST;
 	return `$argon2id$v=19$m=${memory},t=${passes},p=${parallelism}$${unpadded(salt)}$${unpadded(hash)}`;
 }
@@ -114,7 +120,11 @@ const NOBODY = `$argon2id$v=19$m=${COST.memory},t=${COST.passes},p=${COST.parall
  * Whether the password fits what is stored; `stored` null costs the same and is false.
  * @throws AccountsError BUSY
  */
-export async function verifyPassword(password: string, stored: string | null): Promise<boolean> {
+export async function verifyPassword(
+	password: string,
+	stored: string | null,
+	lane: Lane = "stranger",
+): Promise<boolean> {
 	const [, memory, passes, parallelism, salt = "", hash = ""] = PHC.exec(stored ?? NOBODY) ?? [];
 	if (memory === undefined) throw new Error("a stored password hash cannot be read");
 	const cost = {
@@ -123,7 +133,7 @@ export async function verifyPassword(password: string, stored: string | null): P
 		parallelism: Number(parallelism),
 	} as typeof COST;
 	const fits = timingSafeEqual(
-		await argon2id(password, Buffer.from(salt, "base64"), cost),
+		await argon2id(password, Buffer.from(salt, "base64"), cost, lane),
 		Buffer.from(hash, "base64"),
 	);
 	return fits && stored !== null;

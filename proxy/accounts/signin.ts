@@ -7,7 +7,7 @@ import type { AuditTrail } from "../audit/trail.ts";
 import { AccountsError } from "./errors.ts";
 import { type Limits, type Place, SignInLimits } from "./limits.ts";
 import { userName } from "./names.ts";
-import { isBusy, verifyPassword } from "./passwords.ts";
+import { isBusy, type Lane, verifyPassword } from "./passwords.ts";
 import type { User } from "./snapshot.ts";
 import type { Store } from "./store.ts";
 
@@ -41,12 +41,17 @@ export class SignIn {
 	}
 
 	/** One try, looked at now. */
-	async check(name: string, password: string, place: Place): Promise<SignInAnswer> {
+	async check(
+		name: string,
+		password: string,
+		place: Place,
+		lane: Lane = place.device === undefined ? "stranger" : "known",
+	): Promise<SignInAnswer> {
 		const asked = userName(name);
 		// No user has such a name, nobody such a password: nothing to count or to hash, and nothing to learn.
 		if (asked === undefined || password === "" || password.length > LONGEST || password.includes("\0"))
 			return WRONG;
-		if (isBusy()) return BUSY;
+		if (isBusy(lane)) return BUSY;
 		const attempt = await this.#limits.begin(asked, place);
 		if ("wait" in attempt) {
 			this.#note(asked, place, "SIGN_IN_LIMITED");
@@ -56,7 +61,7 @@ export class SignIn {
 		const generation = user?.generation ?? 0;
 		let fits: boolean;
 		try {
-			fits = await verifyPassword(password, user?.password ?? null);
+			fits = await verifyPassword(password, user?.password ?? null, lane);
 		} catch (error) {
 			await attempt.giveBack(false);
 			if (error instanceof AccountsError && error.code === "BUSY") return BUSY;
@@ -91,10 +96,12 @@ export class SignIn {
 			this.#note(asked, place, "SIGN_IN_LIMITED");
 			return { ok: false, reason: "SIGN_IN_LIMITED", retryAfter: wait };
 		}
+		// Whoever brought this password before, when it was right, does not wait behind strangers.
+		const lane = this.#kept.has(key) ? "known" : "stranger";
 		const kept = this.#keptVerdict(key);
 		if (kept) return kept;
 		// A client's many parallel requests are one try.
-		const answer = this.check(asked, password, place);
+		const answer = this.check(asked, password, place, lane);
 		this.#running.set(key, answer);
 		try {
 			const outcome = await answer;

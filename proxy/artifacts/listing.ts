@@ -1,4 +1,5 @@
 /** Lists and deletes: what lies under an artifact's path, and no neighbour whose name begins alike. */
+import { codingFor, compress, WORTH_COMPRESSING } from "../encoding.ts";
 import { answer, JSON_HEADERS } from "./errors.ts";
 import type { Exchange, Shared } from "./exchange.ts";
 import { baseName, byCodePoint, joinPath, pythonJson, safePath } from "./names.ts";
@@ -53,11 +54,22 @@ async function entries(
 		.map((f) => f.entry);
 }
 
+/** Sends JSON as MLflow writes it; folders of thousands of files are long, and all their paths begin alike. */
+async function answerList({ req, res, signal }: Exchange, value: object): Promise<void> {
+	const body = Buffer.from(pythonJson(value));
+	const headers = [...JSON_HEADERS, "Vary", "Accept-Encoding"];
+	const coding = body.length < WORTH_COMPRESSING ? undefined : codingFor(req.headers["accept-encoding"]);
+	if (coding === undefined) return answer(req, res, 200, headers, body);
+	const bytes = await compress(coding, body);
+	signal.throwIfAborted();
+	answer(req, res, 200, [...headers, "Content-Encoding", coding], bytes);
+}
+
 /** Answers `mlflow-artifacts/artifacts?path=`: names below the root of all artifacts. */
 export async function list(x: Exchange, shared: Shared, path: string | undefined): Promise<void> {
 	const directory = path === undefined || path === "" ? "" : safePath(path);
 	const files = await entries(shared, directory, "", x.signal);
-	answer(x.req, x.res, 200, JSON_HEADERS, pythonJson(files.length === 0 ? {} : { files }));
+	await answerList(x, files.length === 0 ? {} : { files });
 }
 
 /**
@@ -73,8 +85,7 @@ export async function listRun(
 ): Promise<void> {
 	const below = path === undefined || path === "" ? "" : safePath(path);
 	const files = await entries(shared, joinPath(root, below), below, x.signal);
-	const value = { root_uri: uri, ...(files.length === 0 ? {} : { files }) };
-	answer(x.req, x.res, 200, JSON_HEADERS, pythonJson(value));
+	await answerList(x, { root_uri: uri, ...(files.length === 0 ? {} : { files }) });
 }
 
 /** Deletes an artifact, or a directory with everything in it. What is not there is no error. */

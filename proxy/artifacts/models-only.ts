@@ -17,16 +17,25 @@ const single = (query: URLSearchParams, name: string): string | undefined => {
 	return more.length > 0 ? undefined : value;
 };
 
-const inRun: Asks = async (registered, { query }) => {
+/** The one run that a query is about. Stock clients give it under both of its names. */
+function runOf(query: URLSearchParams): string | undefined {
 	const names = ["run_id", "run_uuid"].filter((name) => query.has(name));
-	const run = names.length === 1 ? single(query, names[0] ?? "") : undefined;
+	const [run, ...others] = new Set(names.map((name) => single(query, name)));
+	return others.length > 0 ? undefined : run;
+}
+
+const inRun: Asks = async (registered, { query }) => {
+	const run = runOf(query);
 	const path = query.has("path") ? single(query, "path") : "";
 	return run !== undefined && path !== undefined && (await registered.hasInRun(run, path));
 };
 
+/** MLflow takes protobuf's other spelling of a field, too: `run_id=a&runId=b` asks for b. Nobody's client writes it. */
+const KNOWN = new Set(["run_id", "run_uuid", "path", "page_token"]);
+
 const REST: Readonly<Record<string, Asks>> = {
 	"/mlflow/runs/get": async (registered, { query }) => {
-		const run = query.has("run_uuid") ? undefined : single(query, "run_id");
+		const run = runOf(query);
 		return run !== undefined && (await registered.hasRun(run));
 	},
 	"/mlflow/artifacts/list": inRun,
@@ -52,7 +61,9 @@ export function modelsOnly(mlflow: AskMlflow, bucket: string): Answerer {
 	async function judge(asks: Asks, allowed: Allowed): Promise<boolean> {
 		const { req, res, target } = allowed;
 		const path = target.path.slice(target.prefix?.length ?? 0);
-		const code = await asks(registered, { path, query: new URLSearchParams(target.query) }).then(
+		const query = new URLSearchParams(target.query);
+		const isPlain = [...query.keys()].every((name) => KNOWN.has(name));
+		const code = await (isPlain ? asks(registered, { path, query }) : Promise.resolve(false)).then(
 			(isModels) => (isModels ? undefined : ("SCOPE_MODELS" as const)),
 			(error: Error) => {
 				allowed.failed(error);

@@ -28,7 +28,7 @@ const TOLD_ELSEWHERE: ReadonlySet<DoorErrorCode> = new Set(["PASSWORD_WRONG", "S
 const isPagesOwn = ({ rule, query, code }: Answered): boolean =>
 	rule?.endsWith("/mlflow/gateway-proxy") === true &&
 	code === undefined &&
-	query === "gateway_path=api%2F2.0%2Fendpoints%2F";
+	new URLSearchParams(query).get("gateway_path") === "api/2.0/endpoints/";
 
 /** One request that has been answered. */
 export interface Answered {

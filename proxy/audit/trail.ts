@@ -149,6 +149,8 @@ export class AuditTrail {
 		clearInterval(this.#timer);
 		await this.#flushing;
 		this.#fold(Number.POSITIVE_INFINITY);
+		// The last chance: the database may have come back since it was asked.
+		this.#askedAt = Number.NEGATIVE_INFINITY;
 		await this.flush();
 		if (this.#rows.length > 0)
 			this.#log.error({ rows: this.#rows.length }, "audit rows are lost; the log has them");

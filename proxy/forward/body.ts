@@ -10,6 +10,12 @@ import { linger } from "../answer.ts";
 export const SMALL = 64 * 1024;
 
 /**
+ * What is no artifact is a message that MLflow takes into memory whole before it looks at it. Its own largest
+ * limit is 10 MiB (a file that one of its pages uploads). In bytes.
+ */
+export const LARGEST = 16 * 1024 * 1024;
+
+/**
  * Streams a request's body with back-pressure. The upstream side may drop it at any time (an answer before the
  * end of the upload, a lost connection): the client's connection survives that and its rest is drained. Only a
  * client that leaves makes it fail.
@@ -57,8 +63,9 @@ export class UploadBody extends Readable {
 	};
 
 	override _read(): void {
-		if (this.#req.complete) return;
-		this.waitingSince ??= performance.now();
+		if (this.#req.readableEnded) return;
+		// It may have arrived whole while it was paused: what is left of it, or its end alone, still comes.
+		if (!this.#req.complete) this.waitingSince ??= performance.now();
 		this.#req.resume();
 	}
 

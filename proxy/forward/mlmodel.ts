@@ -9,6 +9,7 @@ import type { Allowed, Answerer } from "../answerer.ts";
 import type { DoorErrorCode } from "../errors.ts";
 import { safetyOf } from "../safety.ts";
 import { headersFromUpstream, headersToUpstream } from "./headers.ts";
+import { refusalOf } from "./transfer.ts";
 
 /** Bytes. MLmodel files have a few thousand; the pages read no file beyond 50 MB. */
 const LARGEST = 4 * 1024 * 1024;
@@ -45,7 +46,9 @@ const PARTS = new Set([
 export const modelFiles =
 	(upstream: Dispatcher): Answerer =>
 	(allowed) =>
-		isModelFile(allowed.route.rule, allowed.target.query) && serve(upstream, allowed);
+		allowed.route.method === "GET" &&
+		isModelFile(allowed.route.rule, allowed.target.query) &&
+		serve(upstream, allowed);
 
 async function serve(
 	upstream: Dispatcher,
@@ -87,7 +90,7 @@ async function serve(
 	} catch (error) {
 		if (leave.signal.aborted) return true;
 		failed(error as Error);
-		return end("UPSTREAM_UNAVAILABLE");
+		return end(refusalOf(error as Error));
 	} finally {
 		res.off("close", left);
 	}

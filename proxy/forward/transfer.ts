@@ -9,9 +9,11 @@ import { refuse } from "../answer.ts";
 import type { Identity } from "../authority.ts";
 import type { DoorErrorCode } from "../errors.ts";
 import { hasBody } from "../gate/framing.ts";
+import type { Held, HeldRequest } from "../hold/upstream.ts";
+import { writeBytes } from "../one-write.ts";
 import { DECIDING } from "../routes/bodies.ts";
 import type { Safety } from "../safety.ts";
-import { SMALL, UploadBody } from "./body.ts";
+import { LARGEST, SMALL, UploadBody } from "./body.ts";
 import { headersFromUpstream, headersToUpstream } from "./headers.ts";
 import type { Watched } from "./transfers.ts";
 
@@ -29,6 +31,8 @@ export interface Order {
 	judge?: Judge | undefined;
 	/** The request's whole body, where somebody has taken it in already; null: it has none. */
 	body?: Buffer | null;
+	/** How long it may wait for MLflow, and whether it may be sent again. */
+	held?: Held | undefined;
 }
 
 /** What a transfer tells about itself. */
@@ -44,11 +48,19 @@ export interface Told {
 const GONE = new Error("the client has left");
 const ENDED = new Error("the door has ended this request");
 
-/** The connection broke before anything came back. */
-export const LOST = new Set(["UND_ERR_SOCKET", "ECONNRESET", "EPIPE"]);
-export const SLOW = new Set(["UND_ERR_HEADERS_TIMEOUT", "UND_ERR_BODY_TIMEOUT", "UND_ERR_CONNECT_TIMEOUT"]);
+/** What an error of a request to MLflow is to the client; every other one is that MLflow does not answer. */
+const REFUSALS: Readonly<Record<string, DoorErrorCode>> = {
+	HOLD_FULL: "HOLD_FULL",
+	HOLD_LATE: "HOLD_LATE",
+	DATABASE_TROUBLE: "DATABASE_TROUBLE",
+	UND_ERR_HEADERS_TIMEOUT: "UPSTREAM_TIMEOUT",
+	UND_ERR_BODY_TIMEOUT: "UPSTREAM_TIMEOUT",
+	UND_ERR_CONNECT_TIMEOUT: "UPSTREAM_TIMEOUT",
+};
 
-export const codeOf = (error: Error): string => ("code" in error ? String(error.code) : "");
+/** The row that a request to MLflow ends with, if no answer came. */
+export const refusalOf = (error: Error): DoorErrorCode =>
+	REFUSALS["code" in error ? String(error.code) : ""] ?? "UPSTREAM_UNAVAILABLE";
 
 export class Transfer implements Dispatcher.DispatchHandler, Watched {
 	readonly order: Order;
@@ -56,24 +68,31 @@ export class Transfer implements Dispatcher.DispatchHandler, Watched {
 	readonly #res: ServerResponse;
 	readonly #upstream: Dispatcher;
 	readonly #told: Told;
+	readonly #stands: () => boolean;
 	#controller: Dispatcher.DispatchController | undefined;
 	#body: UploadBody | undefined;
 	/** Nothing more goes to the client, and nothing more is wanted from upstream. */
 	#over = false;
-	/** Upstream's answer has begun to go out. */
-	#begun = false;
-	#tries = 0;
 	#waitingSince: number | undefined;
 
 	/**
 	 * @param told what it reports to; may be called until the response has closed
+	 * @param stands whether the credential is still valid: it may have waited for MLflow
 	 */
-	constructor(req: IncomingMessage, res: ServerResponse, order: Order, upstream: Dispatcher, told: Told) {
+	constructor(
+		req: IncomingMessage,
+		res: ServerResponse,
+		order: Order,
+		upstream: Dispatcher,
+		told: Told,
+		stands: () => boolean,
+	) {
 		this.#req = req;
 		this.#res = res;
 		this.order = order;
 		this.#upstream = upstream;
 		this.#told = told;
+		this.#stands = stands;
 	}
 
 	get identity(): Identity {
@@ -97,9 +116,15 @@ export class Transfer implements Dispatcher.DispatchHandler, Watched {
 			else this.#dispatch(null);
 			return;
 		}
-		if (headers.expect !== undefined) this.#res.writeContinue();
 		const length = headers["content-length"];
-		if (judge !== undefined || (length !== undefined && Number(length) <= SMALL)) {
+		// An artifact may be of any size, and is streamed.
+		const message = this.#req.method !== "PUT";
+		if (message && Number(length ?? 0) > (judge === undefined ? LARGEST : DECIDING)) {
+			this.end("BODY_TOO_LARGE");
+			return;
+		}
+		if (headers.expect !== undefined) this.#res.writeContinue();
+		if (judge !== undefined || (length === undefined ? message : Number(length) <= SMALL)) {
 			this.#collect(judge);
 			return;
 		}
@@ -148,7 +173,6 @@ export class Transfer implements Dispatcher.DispatchHandler, Watched {
 	}
 
 	#dispatch(body: Buffer | UploadBody | null): void {
-		this.#tries++;
 		const headers = headersToUpstream(this.#req.headers);
 		const length = this.#req.headers["content-length"];
 		// An artifact goes in chunks even if its length is known: of a connection that breaks in the middle,
@@ -156,21 +180,23 @@ export class Transfer implements Dispatcher.DispatchHandler, Watched {
 		if (body instanceof UploadBody && length !== undefined && this.#req.method !== "PUT") {
 			headers.push("content-length", length);
 		}
-		this.#upstream.dispatch(
-			{
-				path: this.order.path,
-				method: this.#req.method as Dispatcher.HttpMethod,
-				headers,
-				body,
-			},
-			this,
-		);
+		const request: Dispatcher.DispatchOptions & HeldRequest = {
+			path: this.order.path,
+			method: this.#req.method as Dispatcher.HttpMethod,
+			headers,
+			body,
+			held: this.order.held,
+		};
+		this.#upstream.dispatch(request, this);
 	}
 
 	onRequestStart(controller: Dispatcher.DispatchController): void {
 		// It may have waited for a connection: nothing has been sent yet, and nothing is for who has left.
 		if (this.#over) controller.abort(GONE);
-		else this.#controller = controller;
+		else {
+			this.#controller = controller;
+			if (!this.#stands()) this.end("CREDENTIAL_ENDED");
+		}
 	}
 
 	onResponseStart(controller: Dispatcher.DispatchController, status: number): void {
@@ -179,11 +205,10 @@ export class Transfer implements Dispatcher.DispatchHandler, Watched {
 			status,
 			headersFromUpstream(controller.rawHeaders as Buffer[], status, this.order.safety),
 		);
-		this.#begun = true;
 	}
 
 	onResponseData(controller: Dispatcher.DispatchController, chunk: Buffer): void {
-		if (this.#over || this.#res.write(chunk)) return;
+		if (this.#over || writeBytes(this.#res, chunk)) return;
 		controller.pause();
 		this.#waitingSince = performance.now();
 		this.#res.once("drain", () => {
@@ -202,17 +227,10 @@ export class Transfer implements Dispatcher.DispatchHandler, Watched {
 
 	onResponseError(_: unknown, error: Error): void {
 		if (this.#over) return;
-		const safe = this.#req.method === "GET" || this.#req.method === "HEAD";
-		if (safe && !this.#begun && this.#tries === 1 && LOST.has(codeOf(error))) {
-			// Most likely a kept connection that MLflow closed just now. Reading twice harms nobody.
-			this.#controller = undefined;
-			this.#dispatch(null);
-			return;
-		}
 		this.#over = true;
 		this.#body?.destroy();
 		this.#told.failed(error);
-		this.#refuse(SLOW.has(codeOf(error)) ? "UPSTREAM_TIMEOUT" : "UPSTREAM_UNAVAILABLE");
+		this.#refuse(refusalOf(error));
 	}
 
 	/** After upstream's answer has begun the connection is cut instead: that says it is not whole. */

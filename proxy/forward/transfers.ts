@@ -53,7 +53,8 @@ export class Transfers {
 	 * @param res must have its socket, and not have closed yet
 	 */
 	forward(req: IncomingMessage, res: ServerResponse, order: Order, told: Told): void {
-		const transfer = new Transfer(req, res, order, this.#upstream, told);
+		const stands = () => this.stands(order.identity);
+		const transfer = new Transfer(req, res, order, this.#upstream, told, stands);
 		this.watch(res, transfer);
 		res.once("close", () => transfer.closed());
 		transfer.start();
@@ -77,15 +78,15 @@ export class Transfers {
 		const now = performance.now();
 		for (const transfer of this.#running) {
 			const { waitingSince } = transfer;
-			if (!this.#stands(transfer.identity)) transfer.end("CREDENTIAL_ENDED");
+			if (!this.stands(transfer.identity)) transfer.end("CREDENTIAL_ENDED");
 			else if (waitingSince !== undefined && now - waitingSince > this.#clientIdle) {
 				transfer.end("CLIENT_IDLE");
 			}
 		}
 	}
 
-	/** An authority that cannot say is an authority that says no. */
-	#stands(identity: Identity): boolean {
+	/** Whether a credential is still valid. An authority that cannot say is an authority that says no. */
+	stands(identity: Identity): boolean {
 		try {
 			return this.#stillValid(identity);
 		} catch {

@@ -28,6 +28,8 @@ export interface HoldsOptions {
 	/** A part without one counts as there as soon as somebody asks. */
 	probes: Partial<Record<HeldPart, Probe>>;
 	log: Log;
+	/** Told of each wait that has ended, in seconds. */
+	told?: (part: HeldPart, outcome: Waited, seconds: number) => void;
 	/** For tests. */
 	most?: number;
 	longest?: number;
@@ -96,6 +98,7 @@ export class Holds {
 	readonly limit: number;
 	readonly #probes: HoldsOptions["probes"];
 	readonly #log: Log;
+	readonly #told: NonNullable<HoldsOptions["told"]>;
 	readonly #most: number;
 	readonly #longest: number;
 	readonly #holds = new Map<HeldPart, Hold>();
@@ -103,10 +106,11 @@ export class Holds {
 	#waiting = 0;
 	#closed = false;
 
-	constructor({ limit, probes, log, most = MOST, longest = LONGEST }: HoldsOptions) {
+	constructor({ limit, probes, log, told = () => {}, most = MOST, longest = LONGEST }: HoldsOptions) {
 		this.limit = limit;
 		this.#probes = probes;
 		this.#log = log;
+		this.#told = told;
 		this.#most = most;
 		this.#longest = longest;
 	}
@@ -129,9 +133,12 @@ export class Holds {
 		for (;;) {
 			if (patience.gone) return "gone";
 			if (this.#closed) return "late";
-			const hold = parts.map((part) => this.#holds.get(part)).find((found) => found !== undefined);
-			if (hold === undefined) return "there";
+			const part = parts.find((one) => this.#holds.has(one));
+			const hold = part && this.#holds.get(part);
+			if (part === undefined || hold === undefined) return "there";
+			const started = performance.now();
 			const outcome = await this.#waitFor(hold, patience);
+			this.#told(part, outcome, (performance.now() - started) / 1000);
 			if (outcome !== "there") return outcome;
 		}
 	}

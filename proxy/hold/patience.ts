@@ -1,6 +1,8 @@
 /** How long one request may be held, whatever it is held for and however often. */
 export class Patience {
-	readonly #leave = new AbortController();
+	/** Made for the few that are held. */
+	#leave: AbortController | undefined;
+	#gone = false;
 	/** Milliseconds. */
 	left: number;
 
@@ -11,15 +13,18 @@ export class Patience {
 
 	/** Aborted once nobody waits for an answer any more. */
 	get signal(): AbortSignal {
+		this.#leave ??= new AbortController();
+		if (this.#gone) this.#leave.abort();
 		return this.#leave.signal;
 	}
 
 	get gone(): boolean {
-		return this.#leave.signal.aborted;
+		return this.#gone;
 	}
 
 	/** Its client has left: nothing is done for it any more. */
 	leave(): void {
-		this.#leave.abort();
+		this.#gone = true;
+		this.#leave?.abort();
 	}
 }

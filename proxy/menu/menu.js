@@ -28,6 +28,10 @@ again?.addEventListener("click", () => {
 new PerformanceObserver((list) => {
 	if (list.getEntries().some(({ responseStatus }) => responseStatus === 401)) look();
 }).observe({ type: "resource" });
+// Not every browser tells the status; all of them tell when somebody comes back to the page.
 addEventListener("pageshow", ({ persisted }) => {
 	if (persisted) look();
+});
+document.addEventListener("visibilitychange", () => {
+	if (!document.hidden) look();
 });

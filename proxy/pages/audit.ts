@@ -49,9 +49,9 @@ const outcome = ({ status, reason }: AuditEntry): Html | string => {
 
 const TABLE = [
 	{
-		label: "When",
+		label: "When (UTC)",
 		cell: ({ at, count, last_at }: AuditEntry) =>
-			html`<time datetime="${at}">${exact(Date.parse(at))}</time>${count > 1 && html` <span class="tag">${count} times${last_at !== null && `, until ${last_at.slice(11, 19)}`}</span>`}`,
+			html`<time datetime="${at}">${exact(Date.parse(at)).slice(0, 19)}</time>${count > 1 && html` <span class="tag">${count} times${last_at !== null && `, until ${last_at.slice(11, 19)}`}</span>`}`,
 	},
 	{
 		label: "Who",
@@ -105,7 +105,7 @@ ${list}
 			const older = entries.length > ROWS && address(AUDIT, filter, { before: shown.at(-1)?.id ?? "" });
 			return page(
 				200,
-				html`${table("Audit trail, the newest first", shown, TABLE, "Nothing like that was put down.")}
+				html`<div class="trail">${table("Audit trail, the newest first", shown, TABLE, "Nothing like that was put down.")}</div>
 <p class="pager">
 ${before !== "" && html`<a href="${address(AUDIT, filter)}">Newest</a>`}
 ${older && html`<a href="${older}">Older</a>`}

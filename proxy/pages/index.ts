@@ -31,7 +31,7 @@ import { layout, message, type Page, STYLE, STYLE_PATH } from "./layout.ts";
 import { loginPage } from "./login.ts";
 import { signedOutPage, signOutPage } from "./logout.ts";
 import { ownPath } from "./next.ts";
-import { type Answer, respond } from "./respond.ts";
+import { type Answer, type Refused, respond } from "./respond.ts";
 import { shared, statusPage } from "./status.ts";
 import { type Form, type PageFacts, pageOf, type Route, Visits, wordsOf } from "./visit.ts";
 import { inWords } from "./words.ts";
@@ -115,6 +115,7 @@ export class AccountPages implements Pages {
 		} catch (error) {
 			answer = this.#failed(error);
 		}
+		if (answer.refused) this.#note(facts, answer.status, answer.refused);
 		try {
 			respond(req, res, answer, (error) => {
 				if (error && !req.destroyed)
@@ -144,7 +145,8 @@ export class AccountPages implements Pages {
 				REASONS.HEADER_COOKIE.message,
 				"Reload this page.",
 			]);
-			return { ...told, cookies: this.#parts.authority.clearPlanted(facts) };
+			const cookies = this.#parts.authority.clearPlanted(facts);
+			return { ...told, cookies, refused: { reason: "HEADER_COOKIE" } };
 		}
 		if (facts.method === "GET" || facts.method === "HEAD") {
 			// The address of a form's answer, opened again: the page that the form is on.
@@ -160,12 +162,9 @@ export class AccountPages implements Pages {
 			]);
 		}
 		if (!isSameOrigin(facts)) {
-			return this.message(
-				403,
-				"Sent by another site",
-				["This form was sent by a page that is not ours."],
-				SIGN_IN_AGAIN,
-			);
+			const texts = ["This form was sent by a page that is not ours."];
+			const told = this.message(403, "Sent by another site", texts, SIGN_IN_AGAIN);
+			return { ...told, refused: { reason: "CSRF_ORIGIN" } };
 		}
 		const form = await readForm(req);
 		if (typeof form === "string") {
@@ -232,11 +231,12 @@ export class AccountPages implements Pages {
 			// The form field stands for the header that scripts send.
 			const headers = { ...facts.headers, [CSRF_HEADER]: form.get("csrf") ?? facts.headers[CSRF_HEADER] };
 			const { user, id } = session;
-			const refused = authority.checkCsrf(
-				{ ...facts, headers },
-				{ kind: "session", user: user.name, role: user.role, credential: id },
-			);
-			if (refused) return this.message(REASONS[refused].status, "Not signed out", [REASONS[refused].message]);
+			const identity = { kind: "session", user: user.name, role: user.role, credential: id } as const;
+			const reason = authority.checkCsrf({ ...facts, headers }, identity);
+			if (reason) {
+				const told = this.message(REASONS[reason].status, "Not signed out", [REASONS[reason].message]);
+				return { ...told, refused: { reason, identity } };
+			}
 			await sessions.end(id, actorOf(facts, user));
 		}
 		return { status: 303, location: "/logout", cookies: cookies.signedOut(facts) };
@@ -281,7 +281,23 @@ export class AccountPages implements Pages {
 		const title = TITLES[error.code] ?? "This did not work";
 		const action = error.code === "LINK_SPENT" ? SIGN_IN_AGAIN : undefined;
 		const told = this.message(status, title, [wordsOf(error)], action);
-		return status === 503 ? { ...told, retryAfter: 5 } : told;
+		if (status === 503) return { ...told, retryAfter: 5 };
+		return error.code.startsWith("LINK_") ? { ...told, refused: { reason: error.code } } : told;
+	}
+
+	#note({ listener, remoteAddress, path }: PageFacts, status: number, { reason, identity }: Refused): void {
+		this.#parts.trail.note({
+			act: "page.refuse",
+			actor: identity?.user ?? "",
+			role: identity?.role,
+			credential: identity?.credential,
+			listener,
+			address: remoteAddress,
+			// Not the path itself: a link's code is in it.
+			route: pageOf(path),
+			status,
+			reason,
+		});
 	}
 
 	#page(status: number, page: Page): Answer {

@@ -1,6 +1,15 @@
 /** Answers of the pages: always framed and guarded the same way, and never an exception for a client that left. */
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { pipeline, Readable } from "node:stream";
+import type { Identity } from "../authority.ts";
+
+/** Somebody was refused; for the audit trail. */
+export interface Refused {
+	/** A code of `errors.ts` or of the accounts' errors. */
+	reason: string;
+	/** Whoever it was, if that is known. */
+	identity?: Identity;
+}
 
 /**
  * No script, nothing from elsewhere, no frame round it, forms to ourselves alone.
@@ -34,6 +43,7 @@ export interface Answer {
 	download?: string;
 	/** A body that is made while it is sent; instead of `body`. */
 	pieces?: AsyncIterable<string>;
+	refused?: Refused;
 }
 
 /** @param failed told when a body made while it is sent could not be made to its end; the connection is cut then */

@@ -36,13 +36,23 @@ ${table(
 	};
 }
 
-/** Many who look at once are one look. */
-export function shared(checks: () => Promise<Check[]>): () => Promise<Check[]> {
-	let running: Promise<Check[]> | undefined;
+/** Milliseconds. Nobody sees more by looking more often, and each look costs every part a round trip. */
+const KEEP = 1_000;
+
+/** Many who look at once, or right after one another, are one look. */
+export function shared(
+	checks: () => Promise<Check[]>,
+	now: () => number = () => performance.now(),
+): () => Promise<Check[]> {
+	let look: { results: Promise<Check[]>; until: number } | undefined;
 	return () => {
-		running ??= checks().finally(() => {
-			running = undefined;
-		});
-		return running;
+		if (look !== undefined && now() < look.until) return look.results;
+		const mine = { results: checks(), until: Number.POSITIVE_INFINITY };
+		look = mine;
+		const over = () => {
+			mine.until = now() + KEEP;
+		};
+		mine.results.then(over, over);
+		return mine.results;
 	};
 }

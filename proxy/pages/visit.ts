@@ -12,8 +12,8 @@ import { actorOf, type Sessions } from "../accounts/sessions.ts";
 import type { SignIn } from "../accounts/signin.ts";
 import type { Session, User } from "../accounts/snapshot.ts";
 import type { Actor, Store } from "../accounts/store.ts";
-import type { AuditTrail } from "../audit/trail.ts";
 import type { Identity, RequestFacts } from "../authority.ts";
+import { ROLE_TOO_LOW } from "../errors.ts";
 import { atLeast, type Role } from "../roles.ts";
 import { type Frame, layout, message, type Page } from "./layout.ts";
 import { proofPage } from "./proof.ts";
@@ -56,7 +56,6 @@ export interface VisitParts {
 	authority: AccountsAuthority;
 	sessions: Sessions;
 	signIn: SignIn;
-	trail: Pick<AuditTrail, "note">;
 	log: Log;
 }
 
@@ -168,14 +167,13 @@ export class Visits {
 		if (!verdict.ok) return this.#stranger(facts, verdict.reason);
 		const { identity } = verdict;
 		if (atLeast(identity.role, needs)) return identity;
-		const reason = `ROLE_${needs.toUpperCase()}`;
-		this.#refused(facts, identity, reason);
-		return this.message(
+		const told = this.message(
 			403,
 			"Not with your role",
 			[`This page needs the role ${needs}. You are ${identity.user}, ${identity.role}.`],
 			{ href: "/account", label: "Your account" },
 		);
+		return { ...told, refused: { reason: ROLE_TOO_LOW[needs], identity } };
 	}
 
 	async #visit(facts: PageFacts, needs: Role): Promise<Visit | Answer> {
@@ -205,12 +203,13 @@ export class Visits {
 		const next = `/login?next=${encodeURIComponent(pageOf(facts.path))}`;
 		if (status === 401 && facts.method !== "POST" && facts.headers.authorization === undefined)
 			return { status: 303, location: next };
-		return this.message(
+		const told = this.message(
 			status,
 			status === 401 ? "Sign in first" : "This did not work",
 			[message, ...(facts.method === "POST" ? ["Nothing was changed."] : [])],
 			status === 401 ? { href: next, label: "Sign in" } : undefined,
 		);
+		return { ...told, refused: { reason } };
 	}
 
 	#forged({ facts, session, user }: Visit, form: Form): Answer | undefined {
@@ -219,20 +218,20 @@ export class Visits {
 		const identity = { kind: "session", user: user.name, role: user.role, credential: session.id } as const;
 		const reason = this.#parts.authority.checkCsrf({ ...facts, headers }, identity);
 		if (!reason) return undefined;
-		this.#refused(facts, identity, reason);
-		return this.message(
+		const told = this.message(
 			REASONS[reason].status,
 			"Not from this page",
 			["This form does not belong to your session. Nothing was changed."],
 			{ href: pageOf(facts.path), label: "Load the page again" },
 		);
+		return { ...told, refused: { reason, identity } };
 	}
 
 	/** Why this is not the person at the keyboard; undefined if it is. No `error`: nobody has asked yet. */
 	async #proof({ facts, session, user }: Visit, typed: string | undefined): Promise<Unproved | undefined> {
 		const { sessions, signIn } = this.#parts;
 		if (typed === undefined) return sessions.isProved(session) ? undefined : { status: 403 };
-		const tried = await signIn.check(user.name, typed, sessions.placeOf(facts, user));
+		const tried = await signIn.check(user.name, typed, sessions.placeOf(facts, user), "known");
 		if (tried.ok) {
 			sessions.prove(session);
 			return undefined;
@@ -252,21 +251,6 @@ export class Visits {
 		const identity = { kind: "session", user: user.name, role: user.role, credential: session.id } as const;
 		const cookies = this.#parts.authority.setCookies(facts, identity);
 		return cookies.length === 0 ? answer : { ...answer, cookies: [...(answer.cookies ?? []), ...cookies] };
-	}
-
-	#refused({ listener, remoteAddress, path }: PageFacts, identity: Identity, reason: string): void {
-		const { user, role, credential } = identity;
-		this.#parts.trail.note({
-			act: "page.refuse",
-			actor: user,
-			role,
-			credential,
-			listener,
-			address: remoteAddress,
-			route: pageOf(path),
-			status: 403,
-			reason,
-		});
 	}
 }
 

@@ -6,11 +6,12 @@ import type { ServerResponse } from "node:http";
 import type { Writable } from "node:stream";
 import type { Dispatcher } from "undici";
 import { type Coding, codingFor, compress, compressor } from "../encoding.ts";
-import type { DoorErrorCode } from "../errors.ts";
 import { headersFromUpstream, headersToUpstream } from "../forward/headers.ts";
 import { orderOf } from "../forward/index.ts";
-import { codeOf, LOST, SLOW } from "../forward/transfer.ts";
+import { refusalOf } from "../forward/transfer.ts";
 import type { Transfers } from "../forward/transfers.ts";
+import { Patience } from "../hold/patience.ts";
+import type { HeldRequest } from "../hold/upstream.ts";
 import type { Safety } from "../safety.ts";
 import type { Budget } from "./budget.ts";
 import type { Reader } from "./reader.ts";
@@ -62,10 +63,9 @@ export class Flight implements Dispatcher.DispatchHandler {
 	readonly #options: FlightOptions;
 	readonly #readers = new Set<Reader>();
 	#ended: () => void = () => {};
-	#request: Pick<Dispatcher.DispatchOptions, "path" | "method" | "headers"> | undefined;
+	#patience: Patience | undefined;
 	#failed: (error: Error) => void = () => {};
 	#controller: Dispatcher.DispatchController | undefined;
-	#tries = 0;
 	#over = false;
 	#status = 0;
 	#headers: string[] = [];
@@ -91,25 +91,24 @@ export class Flight implements Dispatcher.DispatchHandler {
 	}
 
 	/** @param reader whose headers MLflow gets to see */
-	start({ allowed: { req, target, failed } }: Reader): void {
+	start({ allowed: { req, target, patience, failed } }: Reader): void {
 		this.#failed = failed;
-		this.#request = {
+		this.#patience = new Patience(patience.left);
+		const request: Dispatcher.DispatchOptions & HeldRequest = {
 			path: target.forward,
 			method: req.method as Dispatcher.HttpMethod,
 			headers: headersToUpstream(req.headers),
+			body: this.#options.body,
+			held: { patience: this.#patience, repeat: "safe" },
 		};
-		this.#dispatch(this.#request);
-	}
-
-	#dispatch(request: Pick<Dispatcher.DispatchOptions, "path" | "method" | "headers">): void {
-		this.#tries++;
-		this.#options.upstream.dispatch({ ...request, body: this.#options.body }, this);
+		this.#options.upstream.dispatch(request, this);
 	}
 
 	leave(reader: Reader): void {
 		if (!this.#readers.delete(reader) || this.#readers.size > 0) return;
 		if (!this.#over) {
 			this.#close();
+			this.#patience?.leave();
 			this.#controller?.abort(LEFT);
 		}
 		this.#single?.into.destroy();
@@ -127,8 +126,15 @@ export class Flight implements Dispatcher.DispatchHandler {
 	}
 
 	onRequestStart(controller: Dispatcher.DispatchController): void {
-		if (this.#over) controller.abort(LEFT);
-		else this.#controller = controller;
+		if (this.#over) {
+			controller.abort(LEFT);
+			return;
+		}
+		this.#controller = controller;
+		// It may have waited for MLflow, and who was let in may have been shut out meanwhile.
+		for (const reader of this.#readers) {
+			if (!this.#options.transfers.stands(reader.identity)) reader.end("CREDENTIAL_ENDED");
+		}
 	}
 
 	onResponseStart(controller: Dispatcher.DispatchController, status: number): void {
@@ -202,19 +208,9 @@ export class Flight implements Dispatcher.DispatchHandler {
 
 	onResponseError(_: unknown, error: Error): void {
 		if (this.#over) return;
-		if (this.#single === undefined && this.#tries === 1 && LOST.has(codeOf(error))) {
-			// Most likely a kept connection that MLflow closed just now. Reading twice harms nobody.
-			this.#controller = undefined;
-			this.#chunks = [];
-			this.#size = 0;
-			this.#release();
-			this.#dispatch(this.#request as Dispatcher.DispatchOptions);
-			return;
-		}
 		this.#close();
 		this.#failed(error);
-		const code: DoorErrorCode = SLOW.has(codeOf(error)) ? "UPSTREAM_TIMEOUT" : "UPSTREAM_UNAVAILABLE";
-		for (const reader of this.#readers) reader.end(code);
+		for (const reader of this.#readers) reader.end(refusalOf(error));
 	}
 }
 

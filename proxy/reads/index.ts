@@ -2,7 +2,7 @@
  * Reads of MLflow's API. They all come by here before they are forwarded, so this is the place for answers that need
  * no MLflow. For now: reads that are equal are computed once while they are on their way, and go out compressed.
  *
- * Equal means equal to MLflow, and asked with the same role. An answer is shared only among questions with no write
+ * Equal means equal to MLflow, and asked with the same role and scope. An answer is shared only among questions with no write
  * between them, begun or ended: a read that follows a write is never answered from before that write's end.
  */
 import type { Dispatcher } from "undici";
@@ -48,7 +48,9 @@ export function readsAnswerer({ upstream, transfers, memory = MEMORY, unseen }: 
 		if (refused !== undefined) return reader.end(refused);
 		const { accept = "", "content-type": type = "" } = req.headers;
 		const question = body === null ? "" : body.toString("latin1");
-		const key = [identity.role, req.method, target.forward, accept, type, question].join("\n");
+		const key = [identity.role, identity.scope, req.method, target.forward, accept, type, question].join(
+			"\n",
+		);
 		const quiet = writes.quiet;
 		const running = flights.get(key);
 		if (running !== undefined && quiet !== undefined && running.quiet === quiet) {

@@ -6,6 +6,7 @@ import { codingFor, WORTH_COMPRESSING } from "../encoding.ts";
 import type { DoorErrorCode } from "../errors.ts";
 import type { Transfers, Watched } from "../forward/transfers.ts";
 import { hasBody } from "../gate/framing.ts";
+import { endWith } from "../one-write.ts";
 import type { Answer, Flight } from "./flight.ts";
 
 /** So much goes out at once; what a client has taken of it shows that it moves. In bytes. */
@@ -97,7 +98,7 @@ export class Reader implements Watched {
 		if (coding !== undefined) headers.push("Content-Encoding", coding);
 		res.writeHead(answer.status, headers);
 		if (body.length <= SLICE) {
-			res.end(body);
+			endWith(res, body);
 			if (res.writableLength > 0) this.waitingSince = performance.now();
 			return;
 		}

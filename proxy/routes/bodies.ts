@@ -8,7 +8,7 @@ import { TWINS } from "./classes.ts";
 import { refusedQuery } from "./graphql.ts";
 import { isAmbiguous, isWithin, valuesOf } from "./json.ts";
 
-/** A body that decides is taken in whole, up to this size. In bytes. */
+/** A body that decides, or whose length is not announced, is taken in whole, up to this size. In bytes. */
 export const DECIDING = 1024 * 1024;
 
 type Message = Readonly<Record<string, unknown>>;

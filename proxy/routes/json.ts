@@ -10,7 +10,14 @@ const DEEPEST = 64;
 const TOKEN = /"(?:[^"\\]|\\.)*"|[{}[\],:]/g;
 
 /**
- * Whether an object anywhere in a JSON text has a name twice, or is nested deeper than any that belongs here.
+ * What fields are called. Protobuf looks a field up by the part of its name before a NUL: `artifact_location\0` sets
+ * the artifact_location.
+ */
+const FIELD = /^[A-Za-z_][A-Za-z0-9_]*$/;
+
+/**
+ * Whether an object anywhere in a JSON text has a name twice, or one that no field has, or is nested deeper than any
+ * that belongs here.
  * @param text what `JSON.parse` has read without an error
  */
 export function isAmbiguous(text: string): boolean {
@@ -32,7 +39,7 @@ export function isAmbiguous(text: string): boolean {
 		} else if (naming) {
 			const names = open.at(-1);
 			const name = JSON.parse(token) as string;
-			if (names?.has(name)) return true;
+			if (!FIELD.test(name) || names?.has(name)) return true;
 			names?.add(name);
 		}
 	}

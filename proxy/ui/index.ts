@@ -4,9 +4,11 @@
  */
 import { readFileSync } from "node:fs";
 import { readFile } from "node:fs/promises";
+import type { ServerResponse } from "node:http";
 import { join } from "node:path";
 import { z } from "zod";
 import type { Allowed, Answerer } from "../answerer.ts";
+import type { Identity } from "../authority.ts";
 import { codingFor } from "../encoding.ts";
 import type { Transfers } from "../forward/transfers.ts";
 import { safetyOf } from "../safety.ts";
@@ -32,6 +34,9 @@ const TYPES: Readonly<Record<string, string>> = {
 	woff: "font/woff",
 	woff2: "font/woff2",
 };
+
+/** Bytes. */
+const PIECE = 64 * 1024;
 
 /** RFC 9110 section 13.1.2: weakly compared, and what is in another coding is still the same. */
 const isKnown = (header: string | undefined, tags: readonly string[]): boolean =>
@@ -82,10 +87,34 @@ export function uiAnswerer(folder: string, transfers: Pick<Transfers, "watch">):
 		if (coding !== undefined) headers.push("Content-Encoding", coding);
 		headers.push("Content-Type", type, "Content-Length", String(bytes.length));
 		res.writeHead(200, headers);
-		res.end(req.method === "HEAD" ? undefined : bytes);
-		// A client that does not take it is ended like any other.
-		transfers.watch(res, { identity, waitingSince: performance.now(), end: () => res.destroy() });
+		if (req.method === "HEAD") res.end();
+		else send(res, bytes, identity);
 		return true;
+	}
+
+	/** A piece at a time: a client that takes none is ended like any other, one on a slow line is not. */
+	function send(res: ServerResponse, bytes: Buffer, identity: Identity): void {
+		let at = 0;
+		let waitingSince = performance.now();
+		const more = () => {
+			waitingSince = performance.now();
+			while (at < bytes.length) {
+				const piece = bytes.subarray(at, at + PIECE);
+				at += piece.length;
+				if (!res.write(piece)) return;
+			}
+			res.end();
+		};
+		const watched = {
+			identity,
+			get waitingSince() {
+				return waitingSince;
+			},
+			end: () => void res.destroy(),
+		};
+		transfers.watch(res, watched);
+		res.on("drain", more);
+		more();
 	}
 
 	return (allowed) => {

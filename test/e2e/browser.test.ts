@@ -1,10 +1,15 @@
-import type { Browser } from "playwright-core";
+import type { Browser, Page } from "playwright-core";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { launch, picture } from "../support/chromium.ts";
-import { mlgate, mustAnswer, mustRun, stackPort } from "../support/mlgate.ts";
+import { python } from "../support/client.ts";
+import { mustAnswer, mustRun, run, stackPort } from "../support/mlgate.ts";
+import { PASSWORD, signIn, visit } from "../support/visitor.ts";
 
 let browser: Browser;
 let origin: string;
+
+/** As wide as the README shows its pictures. */
+const PICTURE = { viewport: { width: 1000, height: 640 } } as const;
 
 beforeAll(async () => {
 	origin = `http://localhost:${await stackPort()}`;
@@ -12,52 +17,133 @@ beforeAll(async () => {
 });
 afterAll(() => browser?.close());
 
-const PASSWORD = "correct horse battery staple";
+async function choosePassword(page: Page): Promise<void> {
+	await page.getByLabel("Password", { exact: true }).fill(PASSWORD);
+	await page.getByLabel("Password again").fill(PASSWORD);
+	await page.getByRole("button", { name: /sign in$/ }).click();
+	await page.waitForURL(`${origin}/`);
+	await page.getByRole("link", { name: "Experiments" }).first().waitFor();
+}
 
-describe("in a browser", () => {
+/** The text of the block under a heading that is shown once; in the picture it is cut. */
+async function shownOnce(page: Page, heading: string, name: string): Promise<string> {
+	const block = page.locator("h3", { hasText: heading }).locator("xpath=following-sibling::pre[1]");
+	const text = (await block.textContent()) ?? "";
+	await page.evaluate(`for (const node of document.querySelectorAll("pre code"))
+		node.textContent = node.textContent.replace(/(invite.|eyJ)[\\w.-]{20,}/g, "$1...");`);
+	await picture(page, name);
+	return text;
+}
+
+const whoami = (page: Page) => page.evaluate(async () => (await fetch("/door/whoami")).json());
+
+describe("the first ten minutes", () => {
+	let link: string | undefined;
+
 	test("the first admin's one-time link makes an admin once, and leads into the MLflow UI", async () => {
 		const up = await mustRun(["up", "--yes"]);
-		const link = /http:\/\/localhost:\d+\/invite\/\S+/.exec(up.stdout + up.stderr)?.[0];
+		link = /http:\/\/localhost:\d+\/invite\/\S+/.exec(up.stdout + up.stderr)?.[0];
 		expect(link).toBeDefined();
-		const page = await browser.newPage();
+		const { page, complaints, close } = await visit(browser, PICTURE);
 		await page.goto(link ?? "");
+		await page.getByLabel("User name").fill("root-admin");
 		await picture(page, "first-admin");
-		await page.getByLabel(/name/i).first().fill("root-admin");
-		await page.locator("input[type=password]").first().fill(PASSWORD);
-		const second = page.locator("input[type=password]").nth(1);
-		if (await second.count()) await second.fill(PASSWORD);
-		await page.getByRole("button").first().click();
-		await page.waitForURL(`${origin}/**`);
-		await page.goto(`${origin}/`);
-		await page.getByText("Experiments").first().waitFor();
-		expect(await page.evaluate(async () => (await fetch("/door/whoami")).json())).toMatchObject({
-			user: "root-admin",
-			role: "admin",
-		});
-		await page.context().close();
+		await choosePassword(page);
+		expect(await whoami(page)).toMatchObject({ user: "root-admin", role: "admin" });
+		expect(complaints()).toEqual([]);
+		await close();
 
-		const again = await browser.newPage();
-		await again.goto(link ?? "");
-		expect(await again.locator("input[type=password]").count()).toBe(0);
-		await again.context().close();
+		const again = await visit(browser);
+		await again.page.goto(link ?? "");
+		await again.page.getByText("Used already").waitFor();
+		expect(await again.page.locator("input[type=password]").count()).toBe(0);
+		await again.close();
 		const users = await mustAnswer(["users", "list"]);
 		expect(JSON.stringify(users)).toContain("root-admin");
 		// Once there is an admin, `up` offers no link any more.
 		const later = await mustRun(["up", "--yes"]);
 		expect(later.stdout + later.stderr).not.toContain("/invite/");
+		await mustRun(["train", "--epochs", "2", "--runs", "2"]);
 	});
 
+	test("the admin invites a viewer, who chooses a password, sees the runs, and is told where the role ends", async () => {
+		const admin = await visit(browser, PICTURE);
+		await admin.page.goto(`${origin}/`);
+		await picture(admin.page, "login");
+		await signIn(admin.page, "root-admin");
+		await admin.page.getByRole("navigation", { name: "Door" }).getByRole("link", { name: "Admin" }).click();
+		await admin.page.getByLabel("User name").fill("vera");
+		await admin.page.getByRole("button", { name: "Make invitation" }).click();
+		await admin.page.getByRole("heading", { name: "Link for vera, viewer" }).waitFor();
+		const invitation = await shownOnce(admin.page, "Works once", "invite");
+		expect(admin.complaints()).toEqual([]);
+		await admin.close();
+
+		const vera = await visit(browser, PICTURE);
+		await vera.page.goto(invitation);
+		await picture(vera.page, "welcome");
+		await choosePassword(vera.page);
+		await vera.page.getByText("ingredient-embeddings").first().click();
+		await vera.page.getByText("item2vec-16d-seed1").first().waitFor();
+		await picture(vera.page, "experiments");
+		expect(vera.complaints()).toEqual([]);
+		await vera.page.getByText("item2vec-16d-seed1").first().click();
+		await vera.page.getByRole("button", { name: "Edit description" }).click();
+		await vera.page.locator("textarea").first().fill("Looks good to me.");
+		await vera.page.getByRole("button", { name: "Save" }).first().click();
+		await vera.page.getByText("This needs the role editor or admin.").waitFor();
+		await picture(vera.page, "refused");
+		expect(vera.complaints()).toContain("403 /ajax-api/2.0/mlflow/runs/set-tag");
+		await vera.close();
+	});
+
+	test("a token is made at Account, and its lines are pasted into a client that logs a run", async () => {
+		const { page, complaints, close } = await visit(browser, PICTURE);
+		await page.goto(`${origin}/login?next=%2Faccount`);
+		await signIn(page, "root-admin");
+		await page.getByLabel("Name", { exact: true }).fill("laptop");
+		await page.getByLabel("Role", { exact: true }).selectOption("editor");
+		await page.getByRole("button", { name: "Make token" }).click();
+		await page.getByRole("heading", { name: "Token laptop, editor" }).waitFor();
+		const pasted =
+			(await page
+				.locator("h3", { hasText: "Python" })
+				.locator("xpath=following-sibling::pre[1]")
+				.textContent()) ?? "";
+		const shell = await shownOnce(page, "Shell", "token");
+		expect(complaints()).toEqual([]);
+		await close();
+
+		const said = await run("sh", [
+			"-c",
+			`${shell}\nprintf '%s %s' "$MLFLOW_TRACKING_URI" "$MLFLOW_TRACKING_TOKEN"`,
+		]);
+		const [uri, token] = said.stdout.split(" ");
+		expect(uri).toBe(origin);
+		const logged = await python(`${pasted}
+import mlflow
+mlflow.set_experiment("first ten minutes")
+with mlflow.start_run() as run:
+    mlflow.log_metric("loss", 0.5)
+print(mlflow.get_run(run.info.run_id).data.metrics["loss"])
+`);
+		expect(logged.stdout.trim().split("\n").at(-1)).toBe("0.5");
+		const who = await fetch(`${origin}/door/whoami`, { headers: { authorization: `Bearer ${token}` } });
+		expect(await who.json()).toMatchObject({
+			user: "root-admin",
+			role: "editor",
+			kind: "token",
+			name: "laptop",
+		});
+	});
+});
+
+describe("in a browser", () => {
 	test("a viewer signs in, sees runs, cannot change anything, and signs out for good", async () => {
-		await mustRun(["train", "--epochs", "2", "--runs", "2"]);
-		expect(
-			(await mlgate(["users", "add", "vera", "--role", "viewer", "--password-stdin"], { input: PASSWORD }))
-				.code,
-		).toBe(0);
 		const context = await browser.newContext({ viewport: { width: 1280, height: 800 } });
 		const page = await context.newPage();
 		await page.goto(`${origin}/`);
 		expect(new URL(page.url()).pathname).toBe("/login");
-		await picture(page, "login");
 		await page.getByLabel(/name/i).first().fill("vera");
 		await page.locator("input[type=password]").first().fill("not her password");
 		await page.getByRole("button").first().click();
@@ -67,7 +153,6 @@ describe("in a browser", () => {
 		await page.getByRole("button").first().click();
 		await page.getByText("ingredient-embeddings").first().click();
 		await page.getByText("item2vec-16d-seed1").first().waitFor();
-		await picture(page, "experiments");
 
 		const status = (method: string, path: string, body: unknown) =>
 			page.evaluate(
@@ -102,16 +187,9 @@ describe("in a browser", () => {
 	});
 
 	test("no page of the UI asks for something the door refuses a viewer", async () => {
-		const context = await browser.newContext();
-		const page = await context.newPage();
-		const refused: string[] = [];
-		page.on("response", (answer) => {
-			if (answer.status() >= 400) refused.push(`${answer.status()} ${new URL(answer.url()).pathname}`);
-		});
+		const { page, complaints, close } = await visit(browser);
 		await page.goto(`${origin}/login`);
-		await page.getByLabel(/name/i).first().fill("vera");
-		await page.locator("input[type=password]").first().fill(PASSWORD);
-		await page.getByRole("button").first().click();
+		await signIn(page, "vera");
 		await page.getByText("ingredient-embeddings").first().click();
 		await page.getByText("item2vec-16d-seed1").first().click();
 		await page.getByText("Parameters").first().waitFor();
@@ -122,7 +200,7 @@ describe("in a browser", () => {
 		await page.goto(`${origin}/#/models/flavor-ml-embeddings`);
 		await page.getByText("Version 1").first().waitFor();
 		await picture(page, "model");
-		expect(refused).toEqual([]);
-		await context.close();
+		expect(complaints()).toEqual([]);
+		await close();
 	});
 });

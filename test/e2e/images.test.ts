@@ -14,11 +14,11 @@ const REFUSED = 64;
 const volume = `${NAME}-images-test`;
 
 /** Starts a store in the foreground, as the stack does: read-only, without capabilities, with the stack's secrets. */
-const start = (store: Store, data: string, secrets = hostName.secretsVolume(NAME, store)) =>
+const start = (store: Store, data: string, secrets = hostName.secretsVolume(NAME, store), expected = "") =>
 	run("docker", [
 		...["run", "--rm", "--name", volume, "--read-only", "--cap-drop", "ALL", "--network", "none"],
 		...["--label", `${LABEL.stack}=${NAME}`, "--tmpfs", RUNTIME[store], "--tmpfs", "/tmp"],
-		...["--volume", `${data}:${PATH.data[store]}`],
+		...["--volume", `${data}:${PATH.data[store]}`, "--env", `MLGATE_VOLUME=${expected}`],
 		...["--volume", `${secrets}:${PATH.secrets}:ro`],
 		imageRef(store),
 	]);
@@ -91,6 +91,26 @@ describe("a store refuses, and changes nothing", () => {
 	test.each(["postgres", "minio"] as const)("%s: the volume of a running one", async (store) => {
 		const ended = await start(store, hostName.dataVolume(NAME, store));
 		expect(ended.stderr).toContain("another container is running on this data volume");
+		expect(ended.code).toBe(REFUSED);
+	});
+
+	const EXPECTED = "6f3c1c5e-0000-4000-8000-000000000000";
+	test.each([
+		["postgres", "an empty volume where its data should be", "true", /there is no data on this volume/],
+		["minio", "an empty volume where its data should be", "true", /there is no data on this volume/],
+		[
+			"postgres",
+			"the volume of another stack",
+			"echo other-one >/volume/identity",
+			/this is volume other-one/,
+		],
+		["minio", "the volume of another stack", "echo other-one >/volume/identity", /this is volume other-one/],
+		["postgres", "a new volume that was made for another", "echo x >/volume/fresh", /there is no data/],
+	] as const)("%s: %s, naming the one that has the data", async (store, _what, script, reason) => {
+		await fill(store, script);
+		const ended = await start(store, volume, undefined, EXPECTED);
+		expect(ended.stderr).toMatch(reason);
+		expect(ended.stderr).toContain(`the data of this stack is on volume ${EXPECTED}`);
 		expect(ended.code).toBe(REFUSED);
 	});
 

@@ -100,7 +100,16 @@ describe("a stack's life", () => {
 	});
 
 	test("destroy keeps the data volumes, and the next up finds every run", async () => {
+		// Somebody else's container on the network for clients is in nobody's way, and goes on.
+		const image = await docker("inspect", `${NAME}-keeper`, "--format", "{{.Image}}");
+		const guest = `${NAME}-guest`;
+		await docker(
+			...["run", "--detach", "--name", guest, "--network", `${NAME}-clients`],
+			...["--entrypoint", "sleep", image, "infinity"],
+		);
 		await mustRun(["destroy", "--yes"]);
+		expect(await docker("inspect", guest, "--format", "{{.State.Running}} {{.RestartCount}}")).toBe("true 0");
+		await docker("rm", "--force", guest);
 		expect(
 			await docker(
 				"volume",

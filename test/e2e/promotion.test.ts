@@ -1,8 +1,9 @@
 /** Promotion is deployment: by command, in MLflow's pages, and not at all if the artifact is no good. */
 import type { Browser } from "playwright-core";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { PATH, SERVICE_FILE } from "../../infra/contract.ts";
 import { launch, picture } from "../support/chromium.ts";
-import { mlgate, mustAnswer, mustRun, stackPort, token } from "../support/mlgate.ts";
+import { docker, mlgate, mustAnswer, mustRun, NAME, stackPort, token } from "../support/mlgate.ts";
 import {
 	type Asking,
 	clearStages,
@@ -108,31 +109,89 @@ describe("promoted in MLflow's pages", () => {
 	test("by an editor in a browser: it is served within ten seconds, and no request fails", async () => {
 		const version = good[1] ?? "";
 		const context = await browser.newContext({ viewport: { width: 1280, height: 900 } });
+		// MLflow greets newcomers with a dialog that lies over the page.
+		await context.addInitScript(() =>
+			localStorage.setItem("_mlflow_model_registry_promo_modal_dismissed", "true"),
+		);
 		const page = await context.newPage();
 		await page.goto(`${uri}/login`);
 		await page.getByLabel(/name/i).first().fill("eddi");
 		await page.locator("input[type=password]").first().fill(PASSWORD);
 		await page.getByRole("button").first().click();
 		await page.getByText("Experiments").first().waitFor();
-		// Stages are on the registry's classic pages; the switch for them is on every page of a model.
 		await page.goto(`${uri}/#/models/${MODEL}/versions/${version}`);
-		await page.getByText(`Version ${version}`).first().waitFor();
-		await picture(page, "version");
-		await toClassicPages();
-		await page.locator(".stage-transition-dropdown, [data-test-id=stage-transition]").first().click();
-		await page.getByRole("menuitem", { name: /Staging/ }).click();
+		// Stages are on the registry's classic pages.
+		await page.getByRole("switch", { name: "New model registry UI" }).click();
+		await page.getByRole("button", { name: "Disable" }).click();
+		await page.locator(".stage-transition-dropdown").first().click();
+		await page.getByRole("menuitem", { name: "Staging" }).click();
+		await picture(page, "promoting");
 		await whileAsked(async (asking) => {
 			await page.getByRole("dialog").getByRole("button", { name: "OK" }).click();
 			await asking.until(version, 10_000);
 		});
 		await picture(page, "promoted");
 		await context.close();
+	});
+});
 
-		async function toClassicPages(): Promise<void> {
-			const toggle = page.getByRole("switch");
-			if ((await toggle.count()) === 0 || (await toggle.getAttribute("aria-checked")) === "false") return;
-			await toggle.click();
-			await page.getByRole("dialog").getByRole("button").last().click();
-		}
+describe("signing keys rotated and the API's token renewed, while requests run", () => {
+	const inApi = (...args: string[]) => docker("exec", `${NAME}-api`, ...args);
+	const serviceToken = async () => await inApi("cat", `${PATH.service}/${SERVICE_FILE.token}`);
+	const kidOf = (text: string): string =>
+		JSON.parse(Buffer.from(text.split(".")[0] ?? "", "base64url").toString()).kid;
+
+	test("a new key signs, old tokens go on, and the API follows its stage with a token of the new key", async () => {
+		const before = await serviceToken();
+		await whileAsked(async (asking) => {
+			const { keys } = await mustAnswer(["rotate", "keys"]);
+			expect(keys.at(-2)).toMatchObject({ id: kidOf(before), state: "believed" });
+			expect(keys.at(-1)).toMatchObject({ state: "signs", tokens: 0 });
+			expect(kidOf(await serviceToken())).toBe(keys.at(-1).id);
+			expect((await get("/door/jwks.json")).keys.map(({ kid }: { kid: string }) => kid)).toEqual(
+				keys.map(({ id }: { id: string }) => id),
+			);
+			await mustRun(["promote", MODEL, good[2] ?? ""]);
+			await asking.until(good[2] ?? "");
+		});
+		// No container was changed for it.
+		expect(await mustAnswer(["up", "--yes"])).toMatchObject({
+			changed: false,
+			serviceToken: { renewed: false },
+		});
+	});
+
+	test("somebody revokes the API's token: it has another one in moments, and nobody notices", async () => {
+		const before = await serviceToken();
+		const { tokens } = await mustAnswer(["tokens", "list"]);
+		const own = tokens.findLast((one: { scope: string; state: string }) => one.scope === "models");
+		expect(own).toMatchObject({ role: "viewer", user: "inference-api", state: "active" });
+		await whileAsked(async () => {
+			await mustRun(["tokens", "revoke", own.id]);
+			await expect.poll(serviceToken, { timeout: 60_000 }).not.toBe(before);
+			await expect
+				.poll(async () => (await get("/inference/model")).tracking.reachable, { timeout: 60_000 })
+				.toBe(true);
+		});
+	});
+
+	test("retiring the older keys ends what they signed, after a yes, and nothing else", async () => {
+		const fresh = await token("viewer", "of-the-new-key");
+		const ask = async (secret: string) =>
+			(await fetch(`${uri}/door/whoami`, { headers: { authorization: `Bearer ${secret}` } })).status;
+		const refused = await mlgate(["rotate", "keys", "--retire"]);
+		expect(refused.code).toBe(6);
+		expect(refused.stderr).toMatch(/\d+ tokens? and \d+ sessions?/);
+		expect([await ask(viewer), await ask(fresh)]).toEqual([200, 200]);
+		const asking = keepAsking(uri, fresh);
+		const said = await mustAnswer(["rotate", "keys", "--retire", "--yes"]);
+		expect(said).toMatchObject({ keys: [{ state: "signs" }], ended: { tokens: expect.any(Number) } });
+		expect([await ask(viewer), await ask(fresh)]).toEqual([401, 200]);
+		// What cleans up afterwards needs one, too.
+		[viewer, editor] = [fresh, await token("editor", "promotion")];
+		await mustRun(["promote", MODEL, good[2] ?? ""]);
+		expect(await asking.stop()).toBeGreaterThan(10);
+		expect(asking.failures).toEqual([]);
+		expect((await mlgate(["rotate", "keys", "--retire", "--yes"])).code).toBe(3);
 	});
 });

@@ -27,3 +27,18 @@ WHERE NOT EXISTS (SELECT FROM pg_database WHERE datname = name)
 ALTER DATABASE mlflow OWNER TO mlflow;
 ALTER DATABASE door OWNER TO door;
 REVOKE ALL ON DATABASE mlflow, door, postgres, template1 FROM PUBLIC;
+
+-- The door reads MLflow's tables, those that are and those that will be, and changes none of them.
+SELECT 'CREATE ROLE mlflow_reader' WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'mlflow_reader')
+\gexec
+ALTER ROLE mlflow_reader NOLOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS;
+GRANT mlflow_reader TO door;
+GRANT CONNECT ON DATABASE mlflow TO mlflow_reader;
+ALTER ROLE door IN DATABASE mlflow SET default_transaction_read_only = on;
+\connect mlflow
+SET client_min_messages = 'warning';
+REVOKE ALL ON SCHEMA public FROM mlflow_reader;
+GRANT USAGE ON SCHEMA public TO mlflow_reader;
+REVOKE ALL ON ALL TABLES IN SCHEMA public FROM mlflow_reader;
+GRANT SELECT ON ALL TABLES IN SCHEMA public TO mlflow_reader;
+ALTER DEFAULT PRIVILEGES FOR ROLE mlflow, postgres IN SCHEMA public GRANT SELECT ON TABLES TO mlflow_reader;

@@ -6,6 +6,7 @@ import { existsSync, readFileSync, renameSync, statSync, writeFileSync } from "n
 import { join } from "node:path";
 import { YAML } from "zx";
 import { PROJECT } from "../../../infra/contract.ts";
+import { IDENTITY_KEY, STORES, type Store } from "../../../infra/identities.ts";
 import { SECRET_KEYS, type SecretKey } from "../../../infra/secret-keys.ts";
 import {
 	isSecretSetting,
@@ -77,11 +78,26 @@ export function writeSetting(ref: StackRef, key: string, value: string): Setting
 		(problem) => problem.key === key || !known.has(problem.what),
 	);
 	if (fresh.length > 0) throw asOpsError(new SettingsError(fresh));
+	put(ref, key, value);
+	return key;
+}
+
+/** Which volumes have the stack's data, as far as that is known. */
+export function readIdentities(ref: StackRef): Partial<Record<Store, string>> {
+	const config = plainConfig(ref);
+	const known = STORES.map((store) => [store, config[IDENTITY_KEY[store]]] as const);
+	return Object.fromEntries(known.filter(([, identity]) => identity));
+}
+
+/** From here on the store starts on that volume alone. */
+export const writeIdentity = (ref: StackRef, store: Store, identity: string): void =>
+	put(ref, IDENTITY_KEY[store], identity);
+
+function put(ref: StackRef, key: string, value: string): void {
 	const path = configPath(ref);
 	const document = parse(path);
 	document.setIn(["config", `${PREFIX}${key}`], value);
 	replaceFile(path, document.toString({ lineWidth: 0 }));
-	return key;
 }
 
 /** The secrets that the file has, encrypted. One in clear does not count: it has been seen. */

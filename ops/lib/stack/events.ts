@@ -24,6 +24,8 @@ export class EventLog {
 	summary: Summary = { created: 0, updated: 0, replaced: 0, deleted: 0, same: 0 };
 	/** Containers that are being made and waited for. */
 	readonly awaited = new Set<string>();
+	/** Told the logical name of each container that has been made or changed. */
+	onThere: (resource: string) => void = () => {};
 	readonly #detail: (text: string) => void;
 
 	constructor(detail: (text: string) => void) {
@@ -45,6 +47,7 @@ export class EventLog {
 		if (after && isStarted(after.metadata)) {
 			this.awaited.delete(nameOf(after.metadata.urn));
 			this.#detail(`${nameOf(after.metadata.urn)} is there`);
+			this.onThere(nameOf(after.metadata.urn));
 		}
 		// Debug messages are the provider's inner talk, with whole containers in it.
 		if (said?.severity === "error")

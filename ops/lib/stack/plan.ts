@@ -1,6 +1,6 @@
 /** What a change means for the people who use the stack. */
 import type { EngineEvent, OpType } from "@pulumi/pulumi/automation/index.js";
-import { DATA_VOLUMES, PARTS, type Part } from "../../../infra/contract.ts";
+import { DATA_VOLUMES, PARTS, PATH, type Part } from "../../../infra/contract.ts";
 import { nameOf } from "./events.ts";
 import { RESOURCE_TYPE } from "./state.ts";
 
@@ -18,6 +18,8 @@ export interface Change {
 	part?: Part;
 	action: Action;
 	impact: Impact;
+	/** Of a restart: about how long requests wait for it. */
+	seconds?: number;
 	/** Inputs that differ. */
 	properties: string[];
 }
@@ -28,6 +30,8 @@ export interface Plan {
 	unchanged: number;
 	/** The gravest of all changes. */
 	impact: Impact;
+	/** About how long requests wait, all restarts together. */
+	seconds: number;
 }
 
 const ACTION: Readonly<Partial<Record<OpType, Action>>> = {
@@ -41,29 +45,36 @@ const KIND: Readonly<Record<string, Change["kind"]>> = {
 	[RESOURCE_TYPE.container]: "container",
 	[RESOURCE_TYPE.network]: "network",
 	[RESOURCE_TYPE.volume]: "volume",
-	"docker:index/remoteImage:RemoteImage": "image",
+	[RESOURCE_TYPE.image]: "image",
 };
 
 /** Their restart is seconds in which nothing can be read or written. */
 const STORES: ReadonlySet<string> = new Set<Part>(["postgres", "minio"]);
 
 const DATA_RESOURCES: ReadonlySet<string> = new Set(DATA_VOLUMES.map((volume) => `${volume}-data`));
+const DATA_PATHS: ReadonlySet<string> = new Set(Object.values(PATH.data));
+
+/** From the stop of the old container to the first answer of the new one, on a machine with two cores. */
+const SECONDS: Readonly<Record<Part, number>> = { postgres: 10, minio: 10, mlflow: 25, door: 10, api: 15 };
 
 export function planOf(events: readonly EngineEvent[]): Plan {
 	const steps = events.flatMap(({ resourcePreEvent }) => resourcePreEvent?.metadata ?? []);
-	const changes = steps.flatMap(({ op, type, urn, diffs }): Change[] => {
+	const changes = steps.flatMap(({ op, type, urn, diffs, old, new: planned }): Change[] => {
 		const action = ACTION[op];
 		if (!action) return [];
 		const resource = nameOf(urn);
 		const kind = KIND[type] ?? "other";
 		const part = kind === "container" ? PARTS.find((name) => name === resource) : undefined;
+		const swaps = kind === "container" && action === "replace" && swapsData(old?.inputs, planned?.inputs);
+		const impact = swaps ? "touches data" : impactOf({ resource, kind, action, part });
 		return [
 			{
 				resource,
 				kind,
 				...(part ? { part } : {}),
 				action,
-				impact: impactOf({ resource, kind, action, part }),
+				impact,
+				...(part && impact !== "none" ? { seconds: SECONDS[part] } : {}),
 				properties: [...(diffs ?? [])],
 			},
 		];
@@ -72,6 +83,7 @@ export function planOf(events: readonly EngineEvent[]): Plan {
 		changes,
 		unchanged: events.reduce((count, { summaryEvent }) => summaryEvent?.resourceChanges.same ?? count, 0),
 		impact: changes.reduce<Impact>((worst, { impact }) => graver(worst, impact), "none"),
+		seconds: changes.reduce((sum, { seconds = 0 }) => sum + seconds, 0),
 	};
 }
 
@@ -85,6 +97,22 @@ function impactOf(change: Pick<Change, "resource" | "kind" | "action" | "part">)
 	if (change.kind === "volume" && DATA_RESOURCES.has(change.resource)) return "touches data";
 	if (!change.part) return "none";
 	return STORES.has(change.part) ? "restarts a store" : "restarts stateless";
+}
+
+/** Whether a part would come up with other volumes where its data is. */
+function swapsData(old: unknown, planned: unknown): boolean {
+	const before = dataMounts(old);
+	const after = dataMounts(planned);
+	// Not known yet: the volume is replaced itself, and that is said there.
+	if (!before || !after) return false;
+	return [...before].some(([target, source]) => after.get(target) !== source);
+}
+
+function dataMounts(inputs: unknown): Map<string, string> | undefined {
+	const { mounts } = (inputs ?? {}) as { mounts?: { source?: string; target: string }[] };
+	if (!Array.isArray(mounts)) return undefined;
+	const data = mounts.filter(({ target }) => DATA_PATHS.has(target));
+	return new Map(data.map(({ target, source = "" }) => [target, source]));
 }
 
 const graver = (a: Impact, b: Impact): Impact => (IMPACTS.indexOf(a) >= IMPACTS.indexOf(b) ? a : b);

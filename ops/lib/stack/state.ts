@@ -23,7 +23,16 @@ export interface StateResource {
 const CONTAINER = "docker:index/container:Container";
 const NETWORK = "docker:index/network:Network";
 const VOLUME = "docker:index/volume:Volume";
-export const RESOURCE_TYPE = { container: CONTAINER, network: NETWORK, volume: VOLUME } as const;
+const IMAGE = "docker:index/remoteImage:RemoteImage";
+export const RESOURCE_TYPE = {
+	container: CONTAINER,
+	network: NETWORK,
+	volume: VOLUME,
+	image: IMAGE,
+} as const;
+
+/** Names of resources are unique within their type. */
+export const resourceKey = (type: string, name: string): string => `${type}::${name}`;
 
 export const stateFolder = (ref: StackRef): string => join(ref.checkout, ".mlgate", "state");
 

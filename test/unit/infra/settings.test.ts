@@ -34,6 +34,7 @@ describe("settings", () => {
 			"mlflow.threads": 8,
 			"mlflow.scratch": 10,
 			"door.memory": 512,
+			"door.holdSeconds": 90,
 			"door.logLevel": "info",
 			"session.idleHours": 12,
 			"session.maxDays": 7,

@@ -82,19 +82,7 @@ function context(interrupted: AbortSignal = new AbortController().signal): Conte
 	};
 }
 
-/** Ids are made of the time in seconds. */
-async function backup(): Promise<Backup> {
-	const taken = listBackups(root).backups.map(({ id }) => id);
-	for (;;) {
-		try {
-			return await makeBackup(context(), root);
-		} catch (error) {
-			if ((error as NodeJS.ErrnoException).code !== "EEXIST" && taken.length === 0) throw error;
-			if (!(error instanceof Error && "code" in error)) throw error;
-			await new Promise((resolve) => setTimeout(resolve, 1_000));
-		}
-	}
-}
+const backup = (): Promise<Backup> => makeBackup(context(), root);
 
 async function restore(from: Backup): Promise<void> {
 	const { postgres } = await storesOf(stores.name);

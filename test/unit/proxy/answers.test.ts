@@ -228,6 +228,26 @@ describe("roles", () => {
 	});
 });
 
+describe("while nothing more can be put down", () => {
+	test("nobody changes anything, and whoever reads goes on", async () => {
+		it.audit.full = true;
+		try {
+			const write = request("POST", "/api/2.0/mlflow/runs/create", {
+				headers: ["Content-Length: 2"],
+				body: "{}",
+			});
+			const refused = await exchange(it.port, write);
+			expect([refused.status, refused.code]).toEqual([503, "AUDIT_FULL"]);
+			expect(it.upstream.seen).toHaveLength(0);
+			expect((await exchange(it.port, request("GET", "/api/2.0/mlflow/experiments/search"))).status).toBe(
+				200,
+			);
+		} finally {
+			it.audit.full = false;
+		}
+	});
+});
+
 describe("sessions", () => {
 	const session = "Cookie: session=editor";
 

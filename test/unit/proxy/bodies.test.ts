@@ -160,7 +160,7 @@ describe("a model version's source", () => {
 	});
 });
 
-describe("a name that occurs twice", () => {
+describe("a name that occurs twice, or that no field has", () => {
 	test.each([
 		'{"artifact_location":"s3://b","name":"x","artifact_location":""}',
 		'{"name":"x","name":"y"}',
@@ -168,6 +168,11 @@ describe("a name that occurs twice", () => {
 		'{"name":"x","n\\u0061me":"y"}',
 		JSON.stringify('{"name":"x","name":"y"}'),
 		`{"name":${"[".repeat(80)}${"]".repeat(80)}}`,
+		// Protobuf reads a field's name up to a NUL.
+		'{"name":"x","artifact_location\\u0000":"s3://b"}',
+		'{"name":"x","source\\u0000x":"s3://b"}',
+		'{"max_results\\u0000":50000}',
+		'{"name":"x","[mlflow.source]":"s3://b"}',
 	])("%s is refused where the body decides", async (body) => {
 		for (const path of [EXPERIMENT, VERSION, RUNS]) {
 			const answer = await post(TWINS[0] + path, body);
@@ -179,7 +184,7 @@ describe("a name that occurs twice", () => {
 	test.each([
 		'{"name":"x","tags":[{"key":"a"},{"key":"a"}]}',
 		'{"name":"a,b:{\\"name\\"}","x":{"name":1}}',
-		'{"":[],"a":{}}',
+		'{"other":[],"a":{}}',
 	])("%s has none", async (body) => {
 		expect((await post(TWINS[0] + EXPERIMENT, body)).status).toBe(200);
 	});
@@ -287,12 +292,26 @@ describe("the rules", () => {
 		expect(messageOf(Buffer.from("1"))).toEqual({ refused: "BODY_JSON" });
 	});
 
-	test("whatever JSON a serializer writes has each name once", () => {
-		fc.assert(fc.property(fc.json({ maxDepth: 5 }), (text) => !isAmbiguous(text)));
+	const field = fc.stringMatching(/^[A-Za-z_]\w{0,8}$/);
+
+	test("whatever a serializer writes of fields has each name once", () => {
+		const values = [fc.string(), fc.double(), fc.boolean(), fc.constant(null)];
+		const message = fc.object({ key: field, maxDepth: 5, values });
+		fc.assert(fc.property(message, (value) => !isAmbiguous(JSON.stringify(value))));
 		fc.assert(
-			fc.property(fc.string(), fc.json(), fc.json(), (name, one, other) =>
+			fc.property(field, fc.json(), fc.json(), (name, one, other) =>
 				isAmbiguous(`{${JSON.stringify(name)}:${one},${JSON.stringify(name)}:${other}}`),
 			),
+		);
+	});
+
+	test("no name but a field's passes, however deep it stands", () => {
+		fc.assert(
+			fc.property(fc.string(), fc.nat(5), (name, depth) => {
+				const text = `${'{"a":['.repeat(depth)}{${JSON.stringify(name)}:1}${"]}".repeat(depth)}`;
+				return isAmbiguous(text) === !/^[A-Za-z_]\w*$/.test(name);
+			}),
+			{ examples: [["artifact_location\0", 0]] },
 		);
 	});
 });

@@ -99,6 +99,32 @@ describe("bodies", () => {
 		expect(it.upstream.seen[0]?.body.equals(body)).toBe(true);
 	});
 
+	test.each([65_537, 100_000, 131_072, 140_000, 200_000, 1_000_000])(
+		"%i bytes of JSON that are all here before MLflow is asked do not wait for more",
+		async (size) => {
+			const body = "x".repeat(size);
+			const headers = [JSON_TYPE, `Content-Length: ${size}`];
+			const answer = await exchange(
+				it.port,
+				request("POST", "/api/2.0/mlflow/runs/log-batch", { headers, body }),
+			);
+			expect(answer.status).toBe(200);
+			expect(it.upstream.seen[0]?.body.length).toBe(size);
+		},
+	);
+
+	test.each([
+		["announced", [`Content-Length: ${17 * MIB}`], ""],
+		["in chunks", ["Transfer-Encoding: chunked"], `${(2 * MIB).toString(16)}\r\n${"x".repeat(2 * MIB)}\r\n`],
+	])("JSON that would fill MLflow's memory, %s, is refused and never sent on", async (_, headers, body) => {
+		const answer = await exchange(
+			it.port,
+			request("POST", "/api/2.0/mlflow/runs/log-batch", { headers: [JSON_TYPE, ...headers], body }),
+		);
+		expect([answer.status, answer.code]).toEqual([400, "BODY_TOO_LARGE"]);
+		expect(it.upstream.seen).toEqual([]);
+	});
+
 	test("an empty chunked body, and none at all", async () => {
 		for (const [headers, body] of [
 			[[JSON_TYPE, "Transfer-Encoding: chunked"], "0\r\n\r\n"],
@@ -364,7 +390,9 @@ describe("a client that leaves", () => {
 });
 
 describe("an upstream that leaves", () => {
-	test("is not there: 503 in MLflow's words, and well again when it is back", async () => {
+	test("is not there for longer than a request waits: 503 in MLflow's words, and well again when it is back", async () => {
+		await it.close();
+		it = await rig({ holdSeconds: 0.2 });
 		const { port } = it.upstream.server.address() as { port: number };
 		await it.upstream.close();
 		const body = '{"x":1}';
@@ -374,10 +402,10 @@ describe("an upstream that leaves", () => {
 			request("PUT", PUT, { headers: [`Content-Length: ${MIB}`], body: "x".repeat(MIB) }),
 		]) {
 			const answer = await exchange(it.port, bytes);
-			expect([answer.status, answer.code]).toEqual([503, "UPSTREAM_UNAVAILABLE"]);
+			expect([answer.status, answer.code]).toEqual([503, "HOLD_LATE"]);
 			expect(JSON.parse(answer.body)).toEqual({
 				error_code: "TEMPORARILY_UNAVAILABLE",
-				message: "The tracking server does not answer. Try again in a moment.",
+				message: "A part of this stack is away, longer than a request can wait. Try again in a moment.",
 			});
 			// MLflow's clients wait this long instead of their own, longer back-off.
 			expect(answer.head).not.toMatch(/retry-after/i);
@@ -399,7 +427,7 @@ describe("an upstream that leaves", () => {
 		expect(it.upstream.seen).toHaveLength(1);
 	});
 
-	test("without an answer to a GET: it is asked once more", async () => {
+	test("without an answer to a GET: it is asked three times more", async () => {
 		let first = true;
 		it.upstream.answer = (req, res) => {
 			if (first) req.socket.destroy();
@@ -410,7 +438,7 @@ describe("an upstream that leaves", () => {
 		expect(it.upstream.seen).toHaveLength(2);
 		it.upstream.answer = (req) => req.socket.destroy();
 		expect((await call("GET", PUT)).status).toBe(503);
-		expect(it.upstream.seen).toHaveLength(4);
+		expect(it.upstream.seen).toHaveLength(6);
 	});
 
 	test("in the middle of its answer: the client sees that it is not whole", async () => {

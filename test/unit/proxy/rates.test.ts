@@ -3,7 +3,7 @@ import { connect, type Socket } from "node:net";
 import { afterEach, describe, expect, test } from "vitest";
 import { Connections, knownOn } from "../../../proxy/connections.ts";
 import { RATES, RateLimits } from "../../../proxy/rates.ts";
-import { createDoorServer } from "../../../proxy/server.ts";
+import { createDoorServer, LIMITS } from "../../../proxy/server.ts";
 import { eventually, exchange, quiet, Raw, type Rig, request, rig } from "./support.ts";
 
 const SEARCH = "/api/2.0/mlflow/experiments/search";
@@ -119,7 +119,8 @@ describe("through the door", () => {
 		it = door;
 		door.upstream.answer = () => {};
 		const held = [new Raw(door.port), new Raw(door.port)];
-		for (const raw of held) raw.send(request("GET", SEARCH));
+		// Equal ones would be asked of MLflow once.
+		for (const [i, raw] of held.entries()) raw.send(request("GET", `${SEARCH}?max_results=${i + 1}`));
 		await eventually(() => door.upstream.seen.length === 2);
 		expect((await exchange(door.port, request("GET", SEARCH))).status).toBe(429);
 		for (const raw of held) raw.destroy();
@@ -144,6 +145,45 @@ describe("through the door", () => {
 	});
 });
 
+describe("a client that takes its time", () => {
+	test("with its headers is sent away, or before its first byte; with its upload it is not, however long that takes", async () => {
+		const uploads: string[] = [];
+		const door = createDoorServer(
+			{ name: "edge", address: "127.0.0.1", port: 0, hosts: new Set(), trust: { scheme: "http" } },
+			async (req, res) => {
+				let text = "";
+				for await (const chunk of req) text += chunk;
+				uploads.push(text);
+				res.end();
+			},
+			new Connections(),
+			{ ...LIMITS, headersTimeout: 400, connectionsCheckingInterval: 50 },
+		);
+		await new Promise<void>((resolve) => door.listen(0, "127.0.0.1", resolve));
+		const at = door.address();
+		const port = typeof at === "object" && at !== null ? at.port : 0;
+		const [silent, dripping, sending] = [new Raw(port), new Raw(port), new Raw(port)];
+		sending.send("PUT /x HTTP/1.1\r\nHost: x\r\nContent-Length: 30\r\n\r\n");
+		dripping.send("GET / HTTP/1.1\r\n");
+		for (let i = 0; i < 30; i++) {
+			await quiet(50);
+			sending.send("x");
+			if (!dripping.closed) dripping.send(`X-${i}: y\r\n`);
+		}
+		await sending.until(({ statuses }) => statuses[0] === 200);
+		expect(uploads).toEqual(["x".repeat(30)]);
+		await dripping.until(({ closed }) => closed);
+		expect(dripping.statuses).toEqual([408]);
+		await silent.until(({ closed }) => closed);
+		sending.destroy();
+		await new Promise((resolve) => door.close(resolve));
+	});
+
+	test("has 30 seconds for its headers, and no end for what follows", () => {
+		expect(LIMITS).toMatchObject({ headersTimeout: 30_000, requestTimeout: 0, maxHeaderSize: 32_768 });
+	});
+});
+
 describe("strangers' connections", () => {
 	test("the one that has been idle for the longest goes; who was known stays", async () => {
 		const connections = new Connections(5);
@@ -156,7 +196,7 @@ describe("strangers' connections", () => {
 				trust: { scheme: "http" },
 			},
 			(req, res) => {
-				if (req.headers.authorization !== undefined) knownOn(req.socket);
+				if (req.headers.authorization !== undefined) knownOn(req.socket, req.headers.authorization);
 				res.end();
 			},
 			connections,
@@ -188,6 +228,39 @@ describe("strangers' connections", () => {
 		member.send("GET / HTTP/1.1\r\nHost: x\r\nAuthorization: y\r\n\r\n");
 		await member.until(({ statuses }) => statuses.length === 2);
 		for (const raw of [...crowd, first, member]) raw.destroy();
+		await new Promise((resolve) => door.close(resolve));
+	});
+
+	test("of one credential's many connections only so many are no stranger's", async () => {
+		const connections = new Connections(3, 2);
+		const door = createDoorServer(
+			{ name: "edge", address: "127.0.0.1", port: 0, hosts: new Set(), trust: { scheme: "http" } },
+			(req, res) => {
+				if (req.headers.authorization !== undefined) knownOn(req.socket, req.headers.authorization);
+				res.end();
+			},
+			connections,
+		);
+		await new Promise<void>((resolve) => door.listen(0, "127.0.0.1", resolve));
+		const at = door.address();
+		const port = typeof at === "object" && at !== null ? at.port : 0;
+		const ask = async (raw: Raw, who: string) => {
+			const before = raw.statuses.length;
+			raw.send(`GET / HTTP/1.1\r\nHost: x\r\nAuthorization: ${who}\r\n\r\n`);
+			return await raw.until(({ statuses, closed }) => closed || statuses.length > before);
+		};
+		const greedy: Raw[] = [];
+		for (let i = 0; i < 8; i++) greedy.push(await ask(new Raw(port), "greedy"));
+		await eventually(() => greedy.filter(({ closed }) => !closed).length === 5);
+		expect(connections.strangers).toBe(3);
+		const other = await ask(new Raw(port), "other");
+		expect([other.closed, connections.strangers]).toEqual([false, 2]);
+		// A place is free again when its connection ends.
+		greedy[0]?.destroy();
+		await quiet(20);
+		const next = await ask(new Raw(port), "greedy");
+		expect([next.closed, connections.strangers]).toEqual([false, 2]);
+		for (const raw of [...greedy, other, next]) raw.destroy();
 		await new Promise((resolve) => door.close(resolve));
 	});
 

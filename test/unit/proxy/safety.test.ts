@@ -204,6 +204,12 @@ describe("AFINE's stored XSS (mlflow#21435): code in an MLmodel file", () => {
 		expect(it.upstream.seen[0]?.headers).not.toHaveProperty("if-none-match");
 	});
 
+	test("a HEAD of one runs no download", async () => {
+		const answer = await exchange(it.port, request("HEAD", PATHS[0] ?? ""));
+		expect([answer.status, answer.code]).toEqual([405, "HEAD_DOWNLOAD"]);
+		expect(it.upstream.seen).toEqual([]);
+	});
+
 	test("one beyond all measure is refused", async () => {
 		it.upstream.answer = (_, res) => void res.end("a: ".padEnd(5 * 1024 * 1024, "b"));
 		expect((await exchange(it.port, request("GET", PATHS[0] ?? ""))).code).toBe("MODEL_FILE_CODE");

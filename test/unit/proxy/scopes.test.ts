@@ -108,6 +108,11 @@ test.each([
 	["a run that no version came from", `/api/2.0/mlflow/runs/get?run_id=${OTHER}`],
 	["two runs at once", `/api/2.0/mlflow/runs/get?run_id=${RUN}&run_id=${OTHER}`],
 	["two runs by two names", `/api/2.0/mlflow/runs/get?run_id=${RUN}&run_uuid=${OTHER}`],
+	// MLflow reads the last of both spellings.
+	["two runs by two spellings", `/api/2.0/mlflow/runs/get?run_id=${RUN}&runId=${OTHER}`],
+	["two runs by three", `/ajax-api/2.0/mlflow/runs/get?run_uuid=${RUN}&run_id=${RUN}&runUuid=${OTHER}`],
+	["a run in a list", `/api/2.0/mlflow/runs/get?run_id=${RUN}&run_id%5B%5D=${OTHER}`],
+	["the files of two runs", `/api/2.0/mlflow/artifacts/list?runId=${OTHER}&run_id=${RUN}&path=embeddings`],
 	["no run", "/api/2.0/mlflow/runs/get"],
 	["another run's artifact", `${ARTIFACTS}/7/${OTHER}/artifacts/embeddings/x.bin`],
 	["what lies beside the version", `${ARTIFACTS}/7/${RUN}/artifacts/secret.txt`],
@@ -132,6 +137,11 @@ test.each([
 			? ["/api/2.0/mlflow/runs/get"]
 			: [],
 	);
+});
+
+test("the run of a version is a stock client's, who gives its id under both names", async () => {
+	const answer = await ask("GET", `/api/2.0/mlflow/runs/get?run_uuid=${RUN}&run_id=${RUN}`);
+	expect(answer).toMatchObject({ status: 200 });
 });
 
 test("a version that has just been registered is found, however soon", async () => {

@@ -1,11 +1,13 @@
 /** A door on loopback with accounts in memory, an upstream that records what it got, and a raw client. */
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
-import { type AddressInfo, connect, type Socket } from "node:net";
+import type { AddressInfo } from "node:net";
 import { pino } from "pino";
 import type { Answered, RequestAudit } from "../../../proxy/audit/requests.ts";
 import type { Authority, Identity, Pages, RequestFacts, Verdict } from "../../../proxy/authority.ts";
 import { type Door, type DoorOptions, openDoor } from "../../../proxy/door.ts";
 import type { Role } from "../../../proxy/roles.ts";
+
+export { eventually, exchange, quiet, Raw } from "../../support/raw.ts";
 
 export const HOST = "door.test:5000";
 
@@ -188,7 +190,7 @@ export interface Rig {
 
 export async function rig(
 	options: Partial<
-		Pick<DoorOptions, "transfers" | "artifacts" | "rates" | "reads" | "inference" | "holds">
+		Pick<DoorOptions, "transfers" | "artifacts" | "rates" | "reads" | "inference" | "holds" | "creates">
 	> & {
 		drainSeconds?: number;
 		holdSeconds?: number;
@@ -226,6 +228,7 @@ export async function rig(
 		...(options.reads === undefined ? {} : { reads: options.reads }),
 		...(options.artifacts === undefined ? {} : { artifacts: options.artifacts }),
 		...(options.rates === undefined ? {} : { rates: options.rates }),
+		...(options.creates === undefined ? {} : { creates: options.creates }),
 		...(options.holds === undefined ? {} : { holds: options.holds }),
 		...(options.inference === undefined ? {} : { inference: options.inference }),
 	});
@@ -242,82 +245,6 @@ export async function rig(
 		async close() {
 			await Promise.all([door.stop(), upstream.close()]);
 		},
-	};
-}
-
-/** A connection on which a test writes bytes and reads what comes. */
-export class Raw {
-	readonly socket: Socket;
-	received = "";
-	ended = false;
-	closed = false;
-
-	constructor(port: number) {
-		this.socket = connect(port, "127.0.0.1");
-		this.socket.on("data", (chunk) => {
-			this.received += chunk.toString("latin1");
-		});
-		this.socket.on("end", () => {
-			this.ended = true;
-		});
-		this.socket.on("close", () => {
-			this.closed = true;
-		});
-		this.socket.on("error", () => {});
-	}
-
-	send(text: string | Buffer): void {
-		this.socket.write(typeof text === "string" ? Buffer.from(text, "latin1") : text);
-	}
-
-	/** Statuses of the answers so far. */
-	get statuses(): number[] {
-		return [...this.received.matchAll(/HTTP\/1\.1 (\d{3})/g)].map(([, status]) => Number(status));
-	}
-
-	/** Waits until something holds; fails after three seconds. */
-	async until(holds: (raw: this) => boolean): Promise<this> {
-		await eventually(() => holds(this));
-		return this;
-	}
-
-	destroy(): void {
-		this.socket.destroy();
-	}
-}
-
-export async function eventually(holds: () => boolean, ms = 3000): Promise<void> {
-	const end = performance.now() + ms;
-	while (!holds()) {
-		if (performance.now() > end) throw new Error(`still not so after ${ms} ms: ${holds}`);
-		await new Promise((resolve) => setTimeout(resolve, 5));
-	}
-}
-
-export const quiet = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
-
-/** One whole answer to raw bytes: status, header block and body. */
-export async function exchange(
-	port: number,
-	bytes: string | Buffer,
-): Promise<{ status: number; head: string; body: string; code: string | undefined }> {
-	const raw = new Raw(port);
-	raw.send(bytes);
-	await raw.until(({ received, closed }) => {
-		if (closed) return true;
-		const at = received.indexOf("\r\n\r\n");
-		if (at < 0) return false;
-		if (String(bytes).startsWith("HEAD ")) return true;
-		const length = /\r\ncontent-length: (\d+)/i.exec(received.slice(0, at))?.[1];
-		return length === undefined ? received.endsWith("0\r\n\r\n") : received.length >= at + 4 + Number(length);
-	});
-	const [head = "", body = ""] = raw.received.split("\r\n\r\n");
-	raw.destroy();
-	return {
-		status: raw.statuses[0] ?? 0,
-		head,
-		body,
-		code: /x-door-error: (\w+)/i.exec(head)?.[1],
 	};
 }
 

@@ -1,14 +1,16 @@
 /** MLflow's static files out of a folder as the image has it. */
 import { execFileSync } from "node:child_process";
+import { once } from "node:events";
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { request as httpRequest, type IncomingMessage } from "node:http";
+import { connect } from "node:net";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { brotliDecompressSync, gunzipSync } from "node:zlib";
 import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
 import type { Role } from "../../../proxy/roles.ts";
-import { HOST, type Rig, rig } from "./support.ts";
+import { eventually, HOST, type Rig, request, rig } from "./support.ts";
 
 const SCRIPT = fileURLToPath(new URL("../../../infra/images/door/ui.mjs", import.meta.url));
 const CODE = "export const answer = 42;\n".repeat(500);
@@ -140,4 +142,40 @@ test.each([
 ])("%s is MLflow's to answer", async (path) => {
 	expect((await ask(path)).body.toString()).toBe('{"from":"upstream"}');
 	expect(it.upstream.seen.map(({ url }) => url)).toEqual([`/static-files/${path}`]);
+});
+
+test("a client on a slow line gets its file whole; one that takes nothing is ended", async () => {
+	// More than the kernel takes off the door's hands.
+	const size = 24 * 1024 * 1024;
+	const huge = join(folder, "huge");
+	mkdirSync(huge);
+	writeFileSync(join(huge, "huge.png"), Buffer.alloc(size));
+	writeFileSync(join(huge, "files.json"), JSON.stringify({ "huge.png": { hash: "x", codings: [] } }));
+	const slow = await rig({ uiFolder: huge, transfers: { sweep: 20, clientIdle: 3_000 } });
+	/** Bytes that came until the connection closed. @param pause ms between two reads; undefined: it reads nothing */
+	const download = async (pause: number | undefined) => {
+		const socket = connect(slow.port, "127.0.0.1");
+		let bytes = 0;
+		socket.on("error", () => {});
+		socket.write(request("GET", "/static-files/huge.png", { headers: ["Connection: close"] }));
+		if (pause === undefined) {
+			// Its end is seen only by whoever reads.
+			await eventually(() => slow.door.live().transfers === 1);
+			await eventually(() => slow.door.live().transfers === 0, 20_000);
+		}
+		socket.on("data", (chunk) => {
+			bytes += chunk.length;
+			if (pause === undefined) return;
+			socket.pause();
+			setTimeout(() => socket.resume(), pause);
+		});
+		await once(socket, "close");
+		return bytes;
+	};
+	const began = performance.now();
+	expect(await download(10)).toBeGreaterThan(size);
+	// It took longer than a client may stand still.
+	expect(performance.now() - began).toBeGreaterThan(3_000);
+	expect(await download(undefined)).toBeLessThan(size);
+	await slow.close();
 });

@@ -1,5 +1,6 @@
 import type { EngineEvent } from "@pulumi/pulumi/automation/index.js";
 import { describe, expect, it } from "vitest";
+import { PATH } from "../../../infra/contract.ts";
 import { planOf } from "../../../ops/lib/stack/plan.ts";
 
 /** As the engine reports a step before it takes it. */
@@ -26,6 +27,7 @@ describe("a plan", () => {
 			changes: [],
 			unchanged: 35,
 			impact: "none",
+			seconds: 0,
 		});
 	});
 
@@ -60,9 +62,42 @@ describe("a plan", () => {
 				part: "door",
 				action: "replace",
 				impact: "restarts stateless",
+				seconds: expect.any(Number),
 				properties: ["envs"],
 			},
 		]);
+	});
+
+	/** A replacement with the volumes before and after, as the engine reports them. */
+	const remounted = (before: string, after: string | undefined): EngineEvent => {
+		const event = step("replace", CONTAINER, "postgres", ["mounts"]);
+		const metadata = event.resourcePreEvent?.metadata as unknown as Record<string, unknown>;
+		const inputs = (source: string) => ({
+			inputs: {
+				mounts: [
+					{ type: "volume", source, target: PATH.data.postgres },
+					{ type: "volume", source: "secrets", target: PATH.secrets },
+				],
+			},
+		});
+		metadata.old = inputs(before);
+		metadata.new = after === undefined ? { inputs: {} } : inputs(after);
+		return event;
+	};
+
+	it("sees a store that would come up on another data volume", () => {
+		expect(planOf([remounted("s-postgres-data", "t-postgres-data")]).impact).toBe("touches data");
+		expect(planOf([remounted("s-postgres-data", "s-postgres-data")]).impact).toBe("restarts a store");
+		expect(planOf([remounted("s-postgres-data", undefined)]).impact).toBe("restarts a store");
+	});
+
+	it("tells for how long requests wait, and adds it up", () => {
+		const plan = planOf([step("replace", CONTAINER, "mlflow"), step("replace", CONTAINER, "door")]);
+		const [mlflow, door] = plan.changes.map(({ seconds }) => seconds);
+		expect(mlflow).toBeGreaterThan(0);
+		expect(door).toBeGreaterThan(0);
+		expect(plan.seconds).toBe((mlflow ?? 0) + (door ?? 0));
+		expect(planOf([step("update", CONTAINER, "mlflow")]).changes[0]).not.toHaveProperty("seconds");
 	});
 
 	it("is as grave as its gravest change", () => {

@@ -29,7 +29,7 @@ func serve() (int, error) {
 	if err != nil {
 		return exitCode(err), err
 	}
-	v, err := openVolume(dataDir)
+	v, err := openVolume(dataDir, os.Getenv("MLGATE_VOLUME"))
 	if err != nil {
 		return exitCode(err), err
 	}

@@ -29,7 +29,6 @@ const post = (path, more) => fetch(path, { method: "POST", credentials: "include
   await attempt("worker", async () => (await navigator.serviceWorker.register("/inference/sw.js", { scope: "/" })).scope);
   await attempt("opener", () => window.open("/admin") === null ? "no window" : "a window");
   await attempt("form", () => document.getElementById("form").submit());
-  await attempt("top", () => { top.location.href = "/inference/redirect"; });
   document.title = JSON.stringify(tried);
 })();
 </script>"""

@@ -117,6 +117,17 @@ describe("Basic <user>:<password>", () => {
 		expect(await ask(ada, PASSWORD, { remoteAddress: "198.51.100.4" })).toMatchObject({ ok: true });
 	});
 
+	it("that was right before is looked at while a crowd of guessers waits or is sent away", async () => {
+		await ask(ada, PASSWORD);
+		accounts.pass(60_000);
+		const crowd = Array.from({ length: 80 }, (_, i) =>
+			ask(fresh("nobody"), OTHER, { remoteAddress: `198.51.100.${i}` }),
+		);
+		expect(await ask(ada, PASSWORD)).toMatchObject({ ok: true });
+		const reasons = new Set((await Promise.all(crowd)).map((verdict) => !verdict.ok && verdict.reason));
+		expect(reasons).toEqual(new Set(["PASSWORD_WRONG", "SIGN_IN_BUSY"]));
+	});
+
 	it("cannot be guessed against a kept verdict once limited", async () => {
 		await ask(ada, PASSWORD);
 		for (let count = 0; count < 10; count++) await ask(ada, `${OTHER} ${count}`);

@@ -59,6 +59,12 @@ describe("sign-in limits", () => {
 		expect("wait" in (await limits.begin("fresh", from("2001:db8:0:1::1")))).toBe(false);
 	});
 
+	it("keep nothing of the names that an address makes up once it has had its tries", async () => {
+		const limits = new SignInLimits(LIMITS);
+		for (let user = 0; user < 2_000; user++) await limits.begin(`user-${user}`, from("203.0.113.7"));
+		expect(limits.size).toBe(61);
+	});
+
 	it("count tries before they end: a thousand at once are not a thousand first ones", async () => {
 		const limits = new SignInLimits(LIMITS);
 		const all = await Promise.all(

@@ -1,6 +1,6 @@
 import { describe, expect, it, vi } from "vitest";
 import { Gate } from "../../../../proxy/accounts/gate.ts";
-import { brokenRule, hashPassword, verifyPassword } from "../../../../proxy/accounts/passwords.ts";
+import { brokenRule, hashPassword, isBusy, verifyPassword } from "../../../../proxy/accounts/passwords.ts";
 
 // A busy machine hashes slowly.
 vi.setConfig({ testTimeout: 60_000 });
@@ -58,6 +58,26 @@ describe("argon2id", () => {
 		const [somebody, nobody] = [await time(stored), await time(null)];
 		expect(Math.max(somebody, nobody) / Math.min(somebody, nobody)).toBeLessThan(2);
 	}, 30_000);
+});
+
+describe("a crowd of guessers", () => {
+	it("waits in a line of its own, and is sent away when that is long; whoever is known does not wait behind it", async () => {
+		const stored = await hashPassword("seven green bottles", "ada");
+		let guesses = 0;
+		const crowd = Array.from({ length: 100 }, () =>
+			verifyPassword("a guess", stored)
+				.catch((error) => error.code)
+				.finally(() => guesses++),
+		);
+		expect(isBusy("stranger")).toBe(true);
+		expect(isBusy("known")).toBe(false);
+		expect(await verifyPassword("seven green bottles", stored, "known")).toBe(true);
+		// One running, 64 waiting, the rest gone at once; of those that are looked at hardly one was before ours.
+		expect(guesses).toBeLessThan(35 + 20);
+		const ends = await Promise.all(crowd);
+		expect(ends.filter((end) => end === false)).toHaveLength(65);
+		expect(ends.filter((end) => end === "BUSY")).toHaveLength(35);
+	});
 });
 
 describe("the gate before hashing", () => {

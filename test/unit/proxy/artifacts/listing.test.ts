@@ -110,6 +110,21 @@ describe("a list", () => {
 			{ error_code: "INVALID_PARAMETER_VALUE", message: "Invalid path" },
 		]);
 	});
+	test("that is long goes out compressed to who takes it, and is the same", async () => {
+		await fill(Array.from({ length: 60 }, (_, i) => `7/long/artifacts/a-name-that-repeats-itself-${i}`));
+		const asked = async (coding: string) => {
+			const answer = await fetch(`${door.origin}/artifacts?path=7/long/artifacts`, {
+				headers: { "accept-encoding": coding },
+			});
+			const { "content-encoding": used, "content-length": length } = Object.fromEntries(answer.headers);
+			return { used, length: Number(length), text: await answer.text() };
+		};
+		const [plain, brotli, gzip] = [await asked("identity"), await asked("br"), await asked("gzip, deflate")];
+		expect([plain.used, brotli.used, gzip.used]).toEqual([undefined, "br", "gzip"]);
+		expect(JSON.parse(plain.text).files).toHaveLength(60);
+		expect([brotli.text, gzip.text]).toEqual([plain.text, plain.text]);
+		expect(Math.max(brotli.length, gzip.length)).toBeLessThan(plain.length / 4);
+	});
 });
 
 describe("a delete", () => {

@@ -11,7 +11,7 @@ import {
 	type TestAccounts,
 	type TestServer,
 } from "../../../support/accounts.ts";
-import { launch } from "../../../support/chromium.ts";
+import { LOWEST_CONTRAST, launch } from "../../../support/chromium.ts";
 import { startPostgres, type TestPostgres } from "../../../support/postgres.ts";
 
 let postgres: TestPostgres;
@@ -151,25 +151,6 @@ describe("a page of another origin", () => {
 });
 
 describe("how it looks", () => {
-	/** The lowest contrast of any text with what lies behind it (WCAG 2: 4.5 is enough). */
-	const LOWEST_CONTRAST = `(() => {
-		const parse = (color) => { const [r, g, b, a = 1] = color.match(/[\\d.]+/g).map(Number); return { rgb: [r, g, b], a }; };
-		const light = (rgb) => rgb.map((c) => c / 255).map((c) => (c <= 0.03928 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4))
-			.reduce((sum, c, i) => sum + c * [0.2126, 0.7152, 0.0722][i], 0);
-		const behind = (node) => {
-			for (; node; node = node.parentElement) { const { rgb, a } = parse(getComputedStyle(node).backgroundColor); if (a === 1) return rgb; }
-			return [255, 255, 255];
-		};
-		let lowest = Infinity;
-		for (const node of document.querySelectorAll("body *")) {
-			const own = [...node.childNodes].some((child) => child.nodeType === 3 && child.textContent.trim());
-			if (!own && node.tagName !== "INPUT") continue;
-			const [one, other] = [light(parse(getComputedStyle(node).color).rgb), light(behind(node))].sort((a, b) => b - a);
-			lowest = Math.min(lowest, (one + 0.05) / (other + 0.05));
-		}
-		return lowest;
-	})()`;
-
 	it.each(["light", "dark"] as const)(
 		"is readable in %s, and fits a narrow phone",
 		async (colorScheme) => {

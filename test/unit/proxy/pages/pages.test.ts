@@ -417,6 +417,19 @@ describe("every page", () => {
 		expect((await get("/login")).status).toBe(200);
 	});
 
+	it("waits ten seconds for a form, and no longer", async () => {
+		const { port } = new URL(edge.origin);
+		const client = connect(Number(port), "127.0.0.1");
+		client.write(
+			"POST /login HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: 900\r\n\r\nusername=",
+		);
+		const drip = setInterval(() => client.write("a"), 500);
+		client.on("close", () => clearInterval(drip));
+		client.on("error", () => {});
+		expect(await text(client)).toMatch(/^HTTP\/1\.1 408 [\s\S]*did not arrive in time/);
+		clearInterval(drip);
+	});
+
 	it("closes the connection behind a form that it did not read", async () => {
 		const { port } = new URL(edge.origin);
 		const client = connect(Number(port), "127.0.0.1");

@@ -1,0 +1,175 @@
+/** MLflow's pages in a real Chromium over the modelled slow line: an experiment of a hundred runs, and their comparison. */
+import { fork } from "node:child_process";
+import { once } from "node:events";
+import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import type { Browser, BrowserContext, Page } from "playwright-core";
+import { launch } from "../support/chromium.ts";
+import { PERSON } from "./frame/door.ts";
+import { inTurn, mid, say } from "./frame/measure.ts";
+import { type Row, ratio } from "./frame/rows.ts";
+import { experiment } from "./frame/runs.ts";
+import { AT, answers, origin, type Site, until } from "./frame/site.ts";
+
+const ROUNDS = 3;
+/** A page is quiet when nothing has been asked or answered for so long. Milliseconds. */
+const QUIET = 1_500;
+const LONGEST = 90_000;
+
+interface Visit {
+	/** Bytes that came down the line. */
+	bytes: number;
+	/** Milliseconds to the last answer before it was quiet. */
+	quiet: number;
+	requests: number;
+}
+
+/** The line and what it counts. */
+function openLine() {
+	const child = fork(join(import.meta.dirname, "frame", "line.ts"), [
+		...[AT.slowStock, AT.stock, AT.slowDoor, AT.door].map(String),
+	]);
+	return {
+		async count(): Promise<number> {
+			const answer = once(child, "message");
+			child.send("count");
+			return (await answer)[0] as number;
+		},
+		close: () => void child.disconnect(),
+	};
+}
+type Line = ReturnType<typeof openLine>;
+
+/** From the moment somebody goes there until the page has nothing more to ask. */
+async function visit(page: Page, line: Line, url: string): Promise<Visit> {
+	let [open, requests, last] = [0, 0, performance.now()];
+	const begun = () => {
+		open++;
+		requests++;
+	};
+	const over = () => {
+		open--;
+		last = performance.now();
+	};
+	page.on("request", begun).on("requestfinished", over).on("requestfailed", over);
+	await line.count();
+	const started = performance.now();
+	await page.goto(url, { timeout: LONGEST });
+	while (open > 0 || performance.now() - last < QUIET) {
+		if (performance.now() - started > LONGEST) throw new Error(`${url} is not quiet after ${LONGEST} ms`);
+		await sleep(50);
+	}
+	page.off("request", begun).off("requestfinished", over).off("requestfailed", over);
+	return { bytes: await line.count(), quiet: last - started, requests };
+}
+
+interface Side {
+	origin: string;
+	/** What a browser that has signed in brings along. */
+	cookies: { name: string; value: string; url: string }[];
+}
+
+async function signIn(): Promise<Side["cookies"]> {
+	const at = origin(AT.door);
+	const answer = await fetch(`${at}/login`, {
+		method: "POST",
+		redirect: "manual",
+		headers: { origin: at },
+		body: new URLSearchParams({ username: PERSON.name, password: PERSON.password, next: "/" }),
+	});
+	const cookies = answer.headers.getSetCookie().map((text) => /^([^=]+)=([^;]*)/.exec(text) ?? []);
+	if (cookies.length === 0) throw new Error(`no sign-in: ${answer.status} ${await answer.text()}`);
+	return cookies.map(([, name = "", value = ""]) => ({ name, value, url: origin(AT.slowDoor) }));
+}
+
+export async function measure(site: Site): Promise<Row[]> {
+	say("a hundred runs");
+	const { id, runs } = await experiment();
+	const door = await site.door();
+	const line = openLine();
+	let browser: Browser | undefined;
+	try {
+		await until("the line", () => answers(`${origin(AT.slowStock)}/health`), 10_000);
+		const sides: Record<"door" | "stock", Side> = {
+			door: { origin: origin(AT.slowDoor), cookies: await signIn() },
+			stock: { origin: origin(AT.slowStock), cookies: [] },
+		};
+		const pages = {
+			"The experiment's page": `/#/experiments/${id}`,
+			"The comparison of 100 runs": `/#/compare-runs?runs=${encodeURIComponent(JSON.stringify(runs))}&experiments=${encodeURIComponent(JSON.stringify([id]))}`,
+		};
+		const chromium = await launch();
+		browser = chromium;
+		const fresh = async ({ cookies }: Side): Promise<BrowserContext> => {
+			const context = await chromium.newContext({ viewport: { width: 1280, height: 800 } });
+			if (cookies.length > 0) await context.addCookies(cookies);
+			return context;
+		};
+		await sameRuns(sides, fresh, `${pages["The experiment's page"]}`);
+
+		/** A first visit, and one more by the same browser. */
+		const twice = async (side: Side, path: string): Promise<{ cold: Visit; warm: Visit }> => {
+			const context = await fresh(side);
+			try {
+				const page = await context.newPage();
+				const cold = await visit(page, line, side.origin + path);
+				await page.goto("about:blank");
+				const warm = await visit(page, line, side.origin + path);
+				return { cold, warm };
+			} finally {
+				await context.close();
+			}
+		};
+		const rows: Row[] = [];
+		for (const [what, path] of Object.entries(pages)) {
+			say(what);
+			const visits = await inTurn(ROUNDS, {
+				door: () => twice(sides.door, path),
+				stock: () => twice(sides.stock, path),
+			});
+			const wanted = what.startsWith("The experiment")
+				? { bytes: { atMost: 1 / 4.5 }, quiet: { atMost: 0.5 } }
+				: { bytes: { atMost: 1 / 4 }, quiet: { atMost: 0.5 } };
+			for (const when of ["cold", "warm"] as const) {
+				const asked = when === "cold" ? wanted : { bytes: {}, quiet: {} };
+				const label = `${what}, ${when === "cold" ? "first visit" : "visited again"}`;
+				const stock = (field: (visit: Visit) => number) => ({
+					name: "stock",
+					value: mid(visits.stock, (one) => field(one[when])),
+				});
+				const own = (field: (visit: Visit) => number) => mid(visits.door, (one) => field(one[when]));
+				const [kb, seconds] = [({ bytes }: Visit) => bytes / 1000, ({ quiet }: Visit) => quiet / 1000];
+				rows.push(
+					ratio(`${label}: bytes`, "KB", own(kb), stock(kb), asked.bytes),
+					ratio(`${label}: until it is quiet`, "s", own(seconds), stock(seconds), asked.quiet),
+				);
+			}
+		}
+		return rows;
+	} finally {
+		await browser?.close();
+		line.close();
+		await door.stop();
+	}
+}
+
+/** Both show the same: the names of the runs, as far down as the page draws them. */
+async function sameRuns(
+	sides: Record<"door" | "stock", Side>,
+	fresh: (side: Side) => Promise<BrowserContext>,
+	path: string,
+): Promise<void> {
+	const shown = async (side: Side): Promise<string> => {
+		const context = await fresh(side);
+		try {
+			const page = await context.newPage();
+			await page.goto(side.origin + path, { timeout: LONGEST });
+			await page.getByText("trial-99").first().waitFor({ timeout: LONGEST });
+			return JSON.stringify((await page.getByText(/^trial-\d+$/).allTextContents()).sort());
+		} finally {
+			await context.close();
+		}
+	};
+	const [one, other] = [await shown(sides.door), await shown(sides.stock)];
+	if (one !== other) throw new Error(`the two show other runs: ${one} and ${other}`);
+}

@@ -1,0 +1,163 @@
+/**
+ * Small requests: what the door adds, beside nginx with `auth_request` and a verifier of jose, and beside a bare
+ * http-proxy with jose. Before a stub that answers at once, and before MLflow. The peers check HS256, which is the
+ * cheapest that jose does; the door's tokens are its own.
+ */
+import { randomBytes } from "node:crypto";
+import { join } from "node:path";
+import { SignJWT } from "jose";
+import { experiments } from "./frame/api.ts";
+import { inTurn, median, mid, say } from "./frame/measure.ts";
+import { type Row, ratio } from "./frame/rows.ts";
+import { AT, answers, origin, type Site, until } from "./frame/site.ts";
+import { cpu, type Watched } from "./frame/usage.ts";
+import { type Load, load } from "./frame/wrk.ts";
+import { gatekeeper, stub } from "./peers/nginx.ts";
+
+const STUB = JSON.stringify({ experiment: { experiment_id: "0", name: "Default", filler: "x".repeat(220) } });
+
+const ROUNDS = 5;
+const SECONDS = 3;
+/** Connections at once where CPU is counted. */
+const MANY = 16;
+
+interface Side {
+	port: number;
+	tokens: readonly string[];
+	/** Whose CPU counts. */
+	of: readonly Watched[];
+}
+
+type Sides = Record<"direct" | "nginx" | "httpProxy" | "door", Side>;
+
+/** Everybody says the same, and lets nobody in without a good token. */
+async function check(sides: Sides, path: string): Promise<void> {
+	const ask = async ({ port }: Side, token: string | undefined) => {
+		const answer = await fetch(`${origin(port)}${path}`, { headers: { authorization: `Bearer ${token}` } });
+		return { status: answer.status, body: answer.ok ? JSON.stringify(await answer.json()) : "" };
+	};
+	const right = await ask(sides.direct, "");
+	for (const [name, side] of Object.entries(sides)) {
+		const good = await ask(side, side.tokens[0]);
+		if (good.status !== 200 || good.body !== right.body) {
+			throw new Error(`${name} answers ${good.status} ${good.body}, and not ${right.body}`);
+		}
+		const bad = await ask(side, side.tokens[0]?.replace(/.{9}$/, "AAAAAAAAA"));
+		if (name !== "direct" && bad.status !== 401)
+			throw new Error(`${name} lets a bad token in: ${bad.status}`);
+	}
+}
+
+async function compare(site: Site, before: "the stub" | "MLflow", app: number): Promise<Row[]> {
+	const secret = randomBytes(32).toString("hex");
+	const tokens = await Promise.all(
+		Array.from({ length: 48 }, (_, i) =>
+			new SignJWT({ role: "viewer" })
+				.setProtectedHeader({ alg: "HS256" })
+				.setSubject(`reader ${i}`)
+				.setExpirationTime("2h")
+				.sign(Buffer.from(secret)),
+		),
+	);
+	const { children, folder } = site;
+	const peer = (name: string, ...args: (string | number)[]) =>
+		children.start(name, [
+			process.execPath,
+			join(import.meta.dirname, "peers", `${name}.ts`),
+			...args.map(String),
+		]);
+	const verifier = peer("verifier", AT.verifier, secret);
+	const nginx = gatekeeper(children, folder, AT.nginx, app, AT.verifier);
+	const httpProxy = peer("http-proxy", AT.httpProxy, secret, origin(app));
+	const door = await site.door({ upstream: origin(app) });
+	for (const port of [AT.nginx, AT.httpProxy]) {
+		await until("a peer", async () => (await fetch(`${origin(port)}/`)).status === 401, 30_000);
+	}
+	const sides: Sides = {
+		direct: { port: app, tokens, of: [] },
+		nginx: { port: AT.nginx, tokens, of: [nginx, verifier] },
+		httpProxy: { port: AT.httpProxy, tokens, of: [httpProxy] },
+		door: { port: AT.door, tokens: door.readers, of: [door] },
+	};
+	const paths = await experiments();
+	await check(sides, paths[0] ?? "");
+
+	const ask = async ({ port, tokens, of }: Side, connections: number, seconds = SECONDS) => {
+		const used = () => of.map(cpu).reduce((sum, one) => sum + one, 0);
+		const began = used();
+		const result: Load = await load({
+			origin: origin(port),
+			paths,
+			tokens,
+			connections,
+			seconds,
+			folder,
+		});
+		return { ...result, cpu: ((used() - began) * 1e6) / result.requests };
+	};
+	const all = <T>(work: (side: Side) => Promise<T>) =>
+		Object.fromEntries(Object.entries(sides).map(([name, side]) => [name, () => work(side)])) as Record<
+			keyof Sides,
+			() => Promise<T>
+		>;
+
+	say(`before ${before}: warm`);
+	await inTurn(
+		1,
+		all((side) => ask(side, MANY, 2)),
+	);
+	say(`before ${before}: one client`);
+	const one = await inTurn(
+		ROUNDS,
+		all((side) => ask(side, 1)),
+	);
+	say(`before ${before}: ${MANY} clients`);
+	const { direct: _, ...proxies } = all((side) => ask(side, MANY));
+	const many = await inTurn(ROUNDS, proxies);
+	for (const child of [door, nginx, verifier, httpProxy]) await child.stop();
+
+	/** Against the direct one of the same round: the machine's minutes differ. */
+	const added = (side: keyof Sides) =>
+		median(one[side].map(({ p50 }, i) => (p50 - (one.direct[i]?.p50 ?? 0)) * 1000));
+	const spent = (side: Exclude<keyof Sides, "direct">) => mid(many[side], (result) => result.cpu);
+	const rate = (side: Exclude<keyof Sides, "direct">) =>
+		mid(many[side], ({ requests, seconds }) => requests / seconds);
+	const real = before === "MLflow";
+	return [
+		ratio(
+			`Added to a small request before ${before}, median`,
+			"µs",
+			added("door"),
+			{ name: "nginx with auth_request and jose", value: added("nginx") },
+			// Ties within a tenth pass.
+			real ? { atMost: 1.1 } : {},
+		),
+		ratio(`Added to a small request before ${before}, median`, "µs", added("door"), {
+			name: "http-proxy with jose",
+			value: added("httpProxy"),
+		}),
+		ratio(
+			`CPU for a small request before ${before}`,
+			"µs",
+			spent("door"),
+			{ name: "http-proxy with jose", value: spent("httpProxy") },
+			{ atMost: real ? 0.7 : 0.5 },
+		),
+		ratio(`CPU for a small request before ${before}`, "µs", spent("door"), {
+			name: "nginx with auth_request and jose",
+			value: spent("nginx"),
+		}),
+		ratio(`Small requests a second before ${before}, ${MANY} clients`, "", rate("door"), {
+			name: "http-proxy with jose",
+			value: rate("httpProxy"),
+		}),
+	];
+}
+
+export async function measure(site: Site): Promise<Row[]> {
+	const answering = stub(site.children, site.folder, AT.stub, STUB);
+	await until("the stub", () => answers(origin(AT.stub)), 10_000);
+	const rows = await compare(site, "the stub", AT.stub);
+	await answering.stop();
+	return [...rows, ...(await compare(site, "MLflow", AT.mlflow))];
+}
