@@ -26,6 +26,8 @@ import { startStores, type TestStores } from "../../support/stores.ts";
 
 // Containers start slowly on a busy machine.
 vi.setConfig({ testTimeout: 300_000 });
+/** On a new machine the images are built first. */
+const START = 1_800_000;
 
 let stores: TestStores;
 let checkout: string;
@@ -67,7 +69,7 @@ beforeAll(async () => {
 	await stores.sql("mlflow", SCHEMA.mlflow);
 	await stores.sql("door", SCHEMA.door);
 	for (const [key, content] of Object.entries(OBJECTS)) await stores.put(key, content);
-}, 300_000);
+}, START);
 
 afterAll(async () => {
 	await stores?.close();
