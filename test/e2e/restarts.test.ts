@@ -2,14 +2,11 @@
  * Parts go away and come back while people train: announced, as `mlgate` does it, and without a word. No call of a stock
  * client fails, nothing that was acknowledged is lost, and nothing is there twice.
  */
-import { readFileSync } from "node:fs";
 import { setTimeout as wait } from "node:timers/promises";
 import { beforeAll, describe, expect, test } from "vitest";
 import { hostName, type Part } from "../../infra/contract.ts";
-import { python } from "../support/client.ts";
+import { type Load, underLoad } from "../support/load.ts";
 import { docker, mlgate, NAME, run, stackPort, token } from "../support/mlgate.ts";
-
-const LOAD = readFileSync(new URL("../support/load.py", import.meta.url), "utf8");
 
 let url: string;
 let bearer: string;
@@ -43,58 +40,14 @@ async function control(command: string, body: object): Promise<Record<string, un
 	return JSON.parse(stdout);
 }
 
-const post = (path: string, body: object) =>
-	fetch(`${url}/api/2.0/mlflow/${path}`, {
-		method: "POST",
-		headers: { authorization: `Bearer ${bearer}`, "content-type": "application/json" },
-		body: JSON.stringify(body),
-	});
-
-interface Load {
-	calls: number;
-	runs: number;
-	failed: string[];
-	lost: string[];
-	twice: string[];
-	longest: number;
-}
-
-/** Runs the load while `work` is done, and for a few seconds before and after. */
+/** Runs the load while `work` is done, and tells its figures. */
 async function under(name: string, work: () => Promise<void>): Promise<Load> {
-	const experiment = `restarts-${name}-${Date.now()}`;
-	const load = python(LOAD, {
-		MLFLOW_TRACKING_URI: url,
-		MLFLOW_TRACKING_TOKEN: bearer,
-		LOAD_NAME: experiment,
-		LOAD_PROCESSES: "4",
-	});
-	const find = async () => {
-		const query = `experiment_name=${encodeURIComponent(experiment)}`;
-		const answer = await fetch(`${url}/api/2.0/mlflow/experiments/get-by-name?${query}`, {
-			headers: { authorization: `Bearer ${bearer}` },
-		});
-		return answer.ok ? ((await answer.json()) as { experiment: { experiment_id: string } }) : undefined;
-	};
-	let found = await find();
-	for (let i = 0; found === undefined && i < 120; i++) {
-		await wait(500);
-		found = await find();
-	}
-	await wait(5_000);
-	try {
-		await work();
-		await wait(5_000);
-	} finally {
-		const stop = { experiment_id: found?.experiment.experiment_id, key: "stop", value: "yes" };
-		expect((await post("experiments/set-experiment-tag", stop)).status).toBe(200);
-	}
-	const { code, stdout, stderr } = await load;
-	expect([code, stderr.slice(-2_000)]).toEqual([0, expect.any(String)]);
-	const told = JSON.parse(stdout.slice(stdout.indexOf("{"))) as Load;
+	const { load } = await underLoad(url, bearer, work);
+	const { calls, runs, failed, lost, twice, longest } = load;
 	process.stderr.write(
-		`${name}: ${told.calls} calls, ${told.runs} runs, ${told.failed.length} failed, ${told.lost.length} lost, ${told.twice.length} twice, longest call ${told.longest} s\n`,
+		`${name}: ${calls} calls, ${runs} runs, ${failed.length} failed, ${lost.length} lost, ${twice.length} twice, longest call ${longest} s\n`,
 	);
-	return told;
+	return load;
 }
 
 describe("under load", () => {
