@@ -20,17 +20,23 @@ import { RateLimits, type Rates } from "./rates.ts";
 import { type ReadsOptions, readsAnswerer } from "./reads/index.ts";
 import { createDoorServer } from "./server.ts";
 import type { DoorSettings } from "./settings.ts";
+import { Gateway, type GatewayOptions } from "./tailnet/gateway.ts";
+import type { PublicName } from "./tailnet/public-name.ts";
 import { uiAnswerer } from "./ui/index.ts";
 
 export interface DoorOptions {
 	settings: Pick<DoorSettings, "listeners" | "mlflow" | "metrics" | "drainSeconds"> &
-		Partial<Pick<DoorSettings, "name" | "api" | "uiFolder">>;
+		Partial<Pick<DoorSettings, "name" | "api" | "uiFolder" | "tailnet">>;
 	authority: Authority;
 	pages: Pages;
 	audit: RequestAudit;
 	log: Log;
 	/** Where artifacts lie. Without it MLflow answers what it can of them. */
 	artifacts?: Pick<ArtifactsOptions, "store" | "journal" | "limits" | "pace">;
+	/** What the public calls us. */
+	publicName?: Pick<PublicName, "host">;
+	/** For tests. */
+	gateway?: Pick<GatewayOptions, "lookup" | "now">;
 	/** Milliseconds; for tests. */
 	transfers?: Pick<TransferOptions, "sweep" | "clientIdle">;
 	/** What one credential may ask; for tests. */
@@ -75,13 +81,15 @@ export async function openDoor({
 	audit,
 	log,
 	artifacts: place,
+	publicName,
+	gateway: finding,
 	transfers: pace,
 	rates,
 	reads,
 	inference: bounds,
 }: DoorOptions): Promise<Door> {
 	let accepting = true;
-	const bound = await resolveListeners(settings.listeners);
+	const bound = await resolveListeners(settings.listeners, () => publicName?.host ?? null);
 	const upstream = openUpstream(settings.mlflow.url);
 	const transfers = new Transfers({ upstream, stillValid: authority.stillValid.bind(authority), ...pace });
 	const live = () => {
@@ -100,8 +108,10 @@ export async function openDoor({
 		openArtifacts({ ...place, mlflow: mlflowOver(upstream), log, moved: metrics.moved.bind(metrics) });
 	if (artifacts !== undefined) metrics.uploads(() => artifacts.unfinished);
 	const checks = async () => (await Promise.all([probeUpstream(upstream), artifacts?.check() ?? []])).flat();
+	const { tailnet } = settings;
 	const handle = openPipeline({
 		authority,
+		gateway: tailnet && new Gateway({ host: tailnet.gateway, log, ...finding }),
 		pages,
 		doorRoutes: doorRoutes({ authority, probe: checks, accepting: () => accepting }),
 		signedRoutes: new Map(artifacts ? [partRoute(artifacts, authority)] : []),

@@ -4,6 +4,7 @@ import { openAccounts } from "./accounts/index.ts";
 import { type Door, openDoor } from "./door.ts";
 import { openLog } from "./log.ts";
 import { type DoorSettings, readSettings, SettingsError } from "./settings.ts";
+import { PublicName } from "./tailnet/public-name.ts";
 
 /** More unexpected errors than this within a minute, and the process starts afresh. */
 const SURPRISES = 20;
@@ -42,16 +43,18 @@ for (const signal of ["SIGTERM", "SIGINT"] as const) process.on(signal, () => st
 
 const accounts = await openAccounts(settings, log);
 const { authority, pages, audit } = accounts;
+// Beside the key, on the volume that outlives the door.
+const publicName = new PublicName(join(dirname(settings.keyFile), "public-name"));
 const open = await openDoor({
 	settings,
+	publicName,
 	authority,
 	pages,
 	audit,
 	log,
-	// Beside the key, on the volume that outlives the door.
 	artifacts: { store: settings.store, journal: join(dirname(settings.keyFile), "uploads") },
 });
-await accounts.control.listen({ checks: open.checks });
+await accounts.control.listen({ checks: open.checks, commands: publicName.commands() });
 // From here on it is worth keeping: what goes wrong before ends the process.
 door = open;
 
