@@ -26,6 +26,8 @@ export interface DoorChoices {
 	logLevel: string;
 	/** Where the inference API listens on `serve`. */
 	apiPort: number;
+	/** Roles of the tailnet's members, by login or @domain; none while the funnel is off. */
+	tailnet: Readonly<Record<string, string>> | undefined;
 }
 
 export const doorSettings = (settings: Settings): DoorChoices => ({
@@ -34,6 +36,7 @@ export const doorSettings = (settings: Settings): DoorChoices => ({
 	session: { idleHours: settings["session.idleHours"], maxDays: settings["session.maxDays"] },
 	logLevel: settings["door.logLevel"],
 	apiPort: settings["api.port"],
+	tailnet: settings.funnel === "on" ? settings["funnel.tailnet"] : undefined,
 });
 
 export interface DoorArgs extends DoorChoices {
@@ -83,6 +86,10 @@ export class Door extends Service {
 					DOOR_SESSION_IDLE_HOURS: String(args.session.idleHours),
 					DOOR_SESSION_MAX_DAYS: String(args.session.maxDays),
 					DOOR_LOG_LEVEL: args.logLevel,
+					...(args.tailnet && {
+						DOOR_TAILNET_GATEWAY: ALIAS.tailscale,
+						DOOR_TAILNET_ROLES: JSON.stringify(args.tailnet),
+					}),
 				},
 				networks: Object.entries(PLACES).map(([network, aliases]) => ({
 					network: args.networks[network as NetworkName],

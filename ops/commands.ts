@@ -11,6 +11,7 @@ import { command as tokens } from "./commands/tokens.ts";
 import { command as train } from "./commands/train.ts";
 import { command as up } from "./commands/up.ts";
 import { command as users } from "./commands/users.ts";
+import { command as verify } from "./commands/verify.ts";
 import type { Command, CommandGroup } from "./lib/command.ts";
 
 /** In the order of the help. */
@@ -24,6 +25,7 @@ export const COMMANDS: readonly (Command | CommandGroup)[] = [
 	users,
 	tokens,
 	config,
+	verify,
 	down,
 	destroy,
 	door,

@@ -36,12 +36,13 @@ const fixOf = ({ verdict, findings }: Health) =>
 	whole(verdict) ? "npm start" : (findings[0]?.fix ?? "npm start");
 
 function page(stack: string, name: string, health: Health): string {
-	const { verdict, parts, checks, keeper, dataVolumes, findings, url } = health;
+	const { verdict, parts, checks, keeper, dataVolumes, findings, url, publicUrl } = health;
 	const lines = [`${name} (stack ${stack}): ${WORDS[verdict]}${verdict === "healthy" ? `, ${url}` : ""}`, ""];
 	if (verdict !== "absent") {
 		lines.push(table([["PART", "STATE", "HEALTH", "SINCE", "IMAGE"], ...parts.map(row)]), "");
 	}
 	if (checks.length > 0) lines.push(`Round trips: ${checks.map(roundTrip).join(", ")}`);
+	if (publicUrl) lines.push(`Public: ${publicUrl} (from outside: npx mlgate verify funnel)`);
 	lines.push(dataVolumes.length > 0 ? `Data: ${list(dataVolumes)}; keeper ${keeper.state}` : "Data: none");
 	if (verdict === "healthy") return lines.join("\n");
 	if (!whole(verdict)) lines.push("", ...findings.map(({ what }) => `Wrong: ${what}`));

@@ -4,6 +4,7 @@ import { type Context, defineCommand } from "../lib/command.ts";
 import { ensureDiskSpace } from "../lib/disk.ts";
 import { control, type OneTimeLink } from "../lib/door.ts";
 import { OpsError } from "../lib/errors.ts";
+import { announce, type PublicUrl } from "../lib/funnel/announce.ts";
 import { examine } from "../lib/health.ts";
 import { type Identity, identify } from "../lib/identity.ts";
 import { ensureKeeper } from "../lib/keeper.ts";
@@ -28,6 +29,7 @@ export const command = defineCommand({
 		const stack = await openWorkspace(context);
 		const result = await bringUp(context, stack, identity);
 		const token = await control(identity.name, "service-token");
+		const open = await announce(identity);
 		const { parts, checks } = await awaitHealth(identity, { report, interrupted });
 		const { created, updated, replaced, deleted, changed } = result;
 		const admin = await firstAdmin(identity, context);
@@ -35,6 +37,7 @@ export const command = defineCommand({
 			json: {
 				stack: context.stack,
 				...identity,
+				publicUrl: open.url,
 				verdict: "healthy",
 				changed,
 				changes: { created, updated, replaced, deleted },
@@ -48,6 +51,7 @@ export const command = defineCommand({
 					? `${identity.name} is up: ${changes(result)}.`
 					: `Nothing to change: ${identity.name} is up and healthy.`,
 				`URL: ${identity.url}`,
+				...publicText(open),
 				...(admin.link ? linkText(identity, admin.link) : []),
 				`Next: npx mlgate train`,
 			].join("\n"),
@@ -108,6 +112,12 @@ const linkText = ({ url }: Identity, { path, expires }: OneTimeLink) => [
 	`  ${url}${path}`,
 	`  It works once, until ${expires}.`,
 ];
+
+/** What the public gets, and what it does not get any more. */
+function publicText({ url, before }: PublicUrl): string[] {
+	if (url) return [`Public URL: ${url} (from outside: npx mlgate verify funnel)`];
+	return before ? [`The funnel is off: ${before} leads nowhere any more.`] : [];
+}
 
 function changes({ created, updated, replaced, deleted }: UpResult): string {
 	const counts = { made: created, changed: updated, replaced, removed: deleted };
