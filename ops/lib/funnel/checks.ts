@@ -25,6 +25,9 @@ export interface FunnelCheck {
 const DAY = 86_400_000;
 const days = (until: Date | string): number => Math.floor((new Date(until).getTime() - Date.now()) / DAY);
 
+/** What the node itself says, where it says anything. */
+const because = (said: string | undefined): string => (said ? `: ${said.replace(/\.?$/, ".")}` : ".");
+
 /** Certificates and keys that end sooner are trouble: what renews them has tried for long by then. */
 const SOON = 7;
 
@@ -83,7 +86,7 @@ export const CHECKS: readonly FunnelCheck[] = [
 			);
 			if (said === undefined && status.Self?.Online !== false) return undefined;
 			return {
-				what: `The node has lost its connection to Tailscale${said ? `: ${said}` : "."}`,
+				what: `The node has lost its connection to Tailscale${because(said)}`,
 				fix: "Check the way out of this host (controlplane.tailscale.com, port 443) and its clock; it comes back by itself.",
 			};
 		},
@@ -188,7 +191,7 @@ export const CHECKS: readonly FunnelCheck[] = [
 			if (certificateEnds === undefined) {
 				const said = status.Health?.find((line) => /certificate/i.test(line));
 				return {
-					what: `The node has no certificate yet${said ? `: ${said}` : "."}`,
+					what: `The node has no certificate yet${because(said)}`,
 					fix: "It takes a minute or two from the first start. If it stays so: npx mlgate logs tailscale --tail 50",
 				};
 			}
