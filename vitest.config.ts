@@ -12,6 +12,7 @@ export default defineConfig({
 					name: "unit",
 					include: ["test/unit/**/*.test.ts"],
 					testTimeout: 60_000,
+					hookTimeout: 60_000,
 				},
 			},
 			{

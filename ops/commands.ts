@@ -6,6 +6,7 @@ import { command as down } from "./commands/down.ts";
 import { command as logs } from "./commands/logs.ts";
 import { command as preview } from "./commands/preview.ts";
 import { command as promote } from "./commands/promote.ts";
+import { command as rotate } from "./commands/rotate.ts";
 import { command as status } from "./commands/status.ts";
 import { command as tokens } from "./commands/tokens.ts";
 import { command as train } from "./commands/train.ts";
@@ -24,6 +25,7 @@ export const COMMANDS: readonly (Command | CommandGroup)[] = [
 	promote,
 	users,
 	tokens,
+	rotate,
 	config,
 	verify,
 	down,

@@ -4,6 +4,7 @@ import type { Duplex } from "node:stream";
 import type { Identity, RequestFacts } from "./authority.ts";
 import type { DoorErrorCode } from "./errors.ts";
 import type { Target } from "./gate/target.ts";
+import type { Patience } from "./hold/patience.ts";
 import type { Route } from "./routes/match.ts";
 
 /** A connection that its client wants to use for another protocol than HTTP from here on. */
@@ -22,6 +23,8 @@ export interface Allowed {
 	target: Target;
 	identity: Identity;
 	route: Route;
+	/** How long it may be held; left once its response has closed. */
+	patience: Patience;
 	/** Set if the client asks to switch protocols. Whoever does not know how answers as ever. */
 	upgrade?: Upgrade | undefined;
 	/** For the log: the connection has been switched. */

@@ -3,13 +3,16 @@ import type { Server } from "node:http";
 import { setTimeout as sleep } from "node:timers/promises";
 import { artifactsAnswerer, partRoute } from "./artifacts/answerer.ts";
 import { type ArtifactsOptions, mlflowOver, openArtifacts } from "./artifacts/index.ts";
+import { modelsOnly } from "./artifacts/models-only.ts";
 import type { RequestAudit } from "./audit/requests.ts";
 import type { Authority, Check, Pages } from "./authority.ts";
 import { doorRoutes } from "./door/routes.ts";
 import { forwardTo } from "./forward/index.ts";
 import { modelFiles } from "./forward/mlmodel.ts";
 import { type TransferOptions, Transfers } from "./forward/transfers.ts";
-import { openUpstream, probeUpstream } from "./forward/upstream.ts";
+import { databaseAnswers, openUpstream, probeUpstream, serverAnswers } from "./forward/upstream.ts";
+import { holding } from "./hold/answerer.ts";
+import { Holds, type HoldsOptions } from "./hold/holds.ts";
 import { type InferenceOptions, openInference } from "./inference/index.ts";
 import { type BoundListener, ownAddress, resolveListeners } from "./listeners.ts";
 import type { Log } from "./log.ts";
@@ -25,7 +28,7 @@ import type { PublicName } from "./tailnet/public-name.ts";
 import { uiAnswerer } from "./ui/index.ts";
 
 export interface DoorOptions {
-	settings: Pick<DoorSettings, "listeners" | "mlflow" | "metrics" | "drainSeconds"> &
+	settings: Pick<DoorSettings, "listeners" | "mlflow" | "metrics" | "drainSeconds" | "holdSeconds"> &
 		Partial<Pick<DoorSettings, "name" | "api" | "uiFolder" | "tailnet">>;
 	authority: Authority;
 	pages: Pages;
@@ -45,12 +48,16 @@ export interface DoorOptions {
 	reads?: Pick<ReadsOptions, "memory" | "unseen">;
 	/** For tests. */
 	inference?: Pick<InferenceOptions, "patience" | "most">;
+	/** For tests. */
+	holds?: Pick<HoldsOptions, "most" | "longest">;
 }
 
 export interface Door {
 	/** The listeners as they were bound, with the ports that they got. */
 	listeners: readonly BoundListener[];
 	metrics: Metrics;
+	/** What is held, and who waits for it. */
+	holds: Holds;
 	/** Requests that are being forwarded, and the connections to MLflow. */
 	live(): { transfers: number; connected: number; running: number; queued: number };
 	/** Round trips through MLflow: by itself, and to its database. */
@@ -87,6 +94,7 @@ export async function openDoor({
 	rates,
 	reads,
 	inference: bounds,
+	holds: room,
 }: DoorOptions): Promise<Door> {
 	let accepting = true;
 	const bound = await resolveListeners(settings.listeners, () => publicName?.host ?? null);
@@ -107,6 +115,22 @@ export async function openDoor({
 		place &&
 		openArtifacts({ ...place, mlflow: mlflowOver(upstream), log, moved: metrics.moved.bind(metrics) });
 	if (artifacts !== undefined) metrics.uploads(() => artifacts.unfinished);
+	const holds: Holds = new Holds({
+		limit: settings.holdSeconds * 1000,
+		probes: {
+			postgres: async () => {
+				const own = await authority.checks();
+				// What MLflow makes of its database counts only while it is there itself.
+				return own.every(({ ok }) => ok) && (holds.isHeld("mlflow") || (await databaseAnswers(upstream)));
+			},
+			mlflow: async () =>
+				(await serverAnswers(upstream)) && (holds.isHeld("postgres") || (await databaseAnswers(upstream))),
+			...(artifacts && { minio: async () => (await artifacts.check()).ok }),
+			api: () => inference.isThere(),
+		},
+		log,
+		...room,
+	});
 	const checks = async () => (await Promise.all([probeUpstream(upstream), artifacts?.check() ?? []])).flat();
 	const { tailnet } = settings;
 	const handle = openPipeline({
@@ -116,7 +140,9 @@ export async function openDoor({
 		doorRoutes: doorRoutes({ authority, probe: checks, accepting: () => accepting }),
 		signedRoutes: new Map(artifacts ? [partRoute(artifacts, authority)] : []),
 		answerers: [
+			holding(holds, authority.stillValid.bind(authority)),
 			inference.answer,
+			modelsOnly(mlflowOver(upstream), place?.store.bucket ?? ""),
 			menuOver(upstream),
 			modelFiles(upstream),
 			...(artifacts ? [artifactsAnswerer(artifacts, transfers)] : []),
@@ -128,6 +154,7 @@ export async function openDoor({
 		rates: new RateLimits(rates),
 		metrics,
 		log,
+		patience: holds.limit,
 		accepting: () => accepting,
 	});
 
@@ -137,6 +164,7 @@ export async function openDoor({
 	async function close(graceMs: number): Promise<boolean> {
 		accepting = false;
 		metricsServer?.close();
+		holds.close();
 		inference.endStreams();
 		const ended = Promise.all(servers.map((server) => new Promise((resolve) => server.close(resolve))));
 		// Connections that fall idle while the others finish.
@@ -176,6 +204,7 @@ export async function openDoor({
 	return {
 		listeners: bound,
 		metrics,
+		holds,
 		live,
 		checks,
 		stop: () => close(settings.drainSeconds * 1000),

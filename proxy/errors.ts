@@ -208,6 +208,13 @@ export const DOOR_ERRORS = {
 
 	// What lies behind the door
 	UPSTREAM_UNAVAILABLE: unavailable("The tracking server does not answer. Try again in a moment."),
+	HOLD_LATE: unavailable(
+		"A part of this stack is away, longer than a request can wait. Try again in a moment.",
+	),
+	HOLD_FULL: {
+		...unavailable("A part of this stack is away, and too many requests wait for it. Try again in a moment."),
+		retryAfter: 15,
+	},
 	UPSTREAM_TIMEOUT: unavailable("The tracking server took too long to answer."),
 
 	// The inference API

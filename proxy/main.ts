@@ -2,6 +2,7 @@
 import { dirname, join } from "node:path";
 import { openAccounts } from "./accounts/index.ts";
 import { type Door, openDoor } from "./door.ts";
+import { holdCommands } from "./hold/commands.ts";
 import { openLog } from "./log.ts";
 import { type DoorSettings, readSettings, SettingsError } from "./settings.ts";
 import { PublicName } from "./tailnet/public-name.ts";
@@ -54,7 +55,10 @@ const open = await openDoor({
 	log,
 	artifacts: { store: settings.store, journal: join(dirname(settings.keyFile), "uploads") },
 });
-await accounts.control.listen({ checks: open.checks, commands: publicName.commands() });
+await accounts.control.listen({
+	checks: open.checks,
+	commands: { ...holdCommands(open.holds), ...publicName.commands() },
+});
 // From here on it is worth keeping: what goes wrong before ends the process.
 door = open;
 

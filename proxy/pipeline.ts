@@ -15,6 +15,7 @@ import { DOOR_ERRORS, type DoorErrorCode, ROLE_TOO_LOW, refusal } from "./errors
 import { clearing } from "./gate/headers.ts";
 import { gate, HEALTH_PATH } from "./gate/index.ts";
 import type { Target } from "./gate/target.ts";
+import { Patience } from "./hold/patience.ts";
 import type { BoundListener } from "./listeners.ts";
 import type { Log } from "./log.ts";
 import type { Kind, Metrics } from "./metrics.ts";
@@ -41,6 +42,8 @@ export interface PipelineOptions {
 	rates: RateLimits;
 	metrics: Metrics;
 	log: Log;
+	/** How long a request may be held, in milliseconds. */
+	patience: number;
 	/** False once the door is stopping: answers then close their connection. */
 	accepting(): boolean;
 }
@@ -280,6 +283,8 @@ export function openPipeline(options: PipelineOptions): Handle {
 			const refused = route.query(new URLSearchParams(target.query));
 			if (refused !== undefined) return x.refuse(refused);
 		}
+		const patience = new Patience(options.patience);
+		res.once("close", () => patience.leave());
 		const allowed: Allowed = {
 			req,
 			res,
@@ -287,6 +292,7 @@ export function openPipeline(options: PipelineOptions): Handle {
 			target,
 			identity,
 			route,
+			patience,
 			upgrade: x.upgrade,
 			switched: () => {
 				x.switched = true;

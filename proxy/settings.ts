@@ -90,6 +90,7 @@ const environment = z.object({
 	DOOR_SESSION_MAX_DAYS: count(1, 365).default(7),
 	DOOR_LOG_LEVEL: z.enum(["debug", "info", "warn", "error"]).default("info"),
 	DOOR_DRAIN_SECONDS: count(0, 3600).default(25),
+	DOOR_HOLD_SECONDS: count(1, 3600).default(90),
 });
 
 export type ListenerSettings = Readonly<z.output<typeof listener>>;
@@ -123,6 +124,8 @@ export interface DoorSettings {
 	readonly logLevel: "debug" | "info" | "warn" | "error";
 	/** How long a stop waits for what is running, in seconds. Keep it below the container's stop grace. */
 	readonly drainSeconds: number;
+	/** How long a request waits for a part that is away, in seconds. MLflow's clients give up after 120. */
+	readonly holdSeconds: number;
 }
 
 export class SettingsError extends Error {
@@ -188,5 +191,6 @@ export function readSettings(env: Readonly<Record<string, string | undefined>>):
 		session: { idleHours: all.DOOR_SESSION_IDLE_HOURS, maxDays: all.DOOR_SESSION_MAX_DAYS },
 		logLevel: all.DOOR_LOG_LEVEL,
 		drainSeconds: all.DOOR_DRAIN_SECONDS,
+		holdSeconds: all.DOOR_HOLD_SECONDS,
 	});
 }

@@ -42,11 +42,55 @@ export interface DoorToken {
 	lastAddress: string | null;
 }
 
+/** A key that signs tokens and sessions, or is still believed. Times are ISO 8601. */
+export interface DoorKey {
+	id: string;
+	state: "signs" | "believed";
+	created: string;
+	/** When it ends by itself; null: not before it is retired. */
+	until: string | null;
+	/** Signed by it, neither revoked nor expired; without the inference API's own. */
+	tokens: number;
+	sessions: number;
+}
+
 /** A path with a one-time code. Whoever has it can act once: it is printed to the terminal and nowhere else. */
 export interface OneTimeLink {
 	path: string;
 	/** ISO time. */
 	expires: string;
+}
+
+/** The parts that the door can hold requests for. `postgres` holds what MLflow answers, too. */
+export type HeldPart = "mlflow" | "minio" | "postgres" | "api";
+
+export interface Drained {
+	part: HeldPart;
+	/** Whether everything that needs the part has finished; if not, so many requests have not. */
+	drained: boolean;
+	running: number;
+	waitedMs: number;
+}
+
+export interface Released {
+	part: HeldPart;
+	/** Whether the part answers. If not, requests are still held until it does. */
+	healthy: boolean;
+	heldMs: number;
+	/** Requests that waited, the longest wait of one, and those that were refused after all. */
+	held: number;
+	longestMs: number;
+	refused: number;
+}
+
+export interface Hold {
+	part: HeldPart;
+	/** ISO time. */
+	since: string;
+	/** Requests that wait now. */
+	waiting: number;
+	/** `unannounced`: the part was found to be away. */
+	reason: "announced" | "unannounced";
 }
 
 type Named = { name: string };
@@ -72,14 +116,31 @@ export interface ControlCommands {
 	};
 	"tokens/list": { body: undefined; answer: { tokens: DoorToken[] } };
 	"tokens/revoke": { body: { id: string }; answer: { token: DoorToken } };
+	/**
+	 * Holds new requests that need the part, and answers once what is running has finished, or after `drainSeconds`
+	 * (default 30, at most 600). Asking again is no error.
+	 */
+	hold: { body: { part: HeldPart; drainSeconds?: number }; answer: Drained };
+	/** Lets requests through as soon as the part answers; waits for that about as long as a request would. */
+	release: { body: { part: HeldPart }; answer: Released };
+	holds: { body: undefined; answer: { holds: Hold[] } };
 	/** The inference API's own token: made anew if it is missing, not valid, or past half its life. */
 	"service-token": { body: undefined; answer: { id: string; expires: string; renewed: boolean } };
+	/** The one that signs comes last. */
+	"keys/list": { body: undefined; answer: { keys: DoorKey[] } };
+	"keys/rotate": { body: undefined; answer: { keys: DoorKey[] } };
+	"keys/retire": {
+		body: undefined;
+		answer: { keys: DoorKey[]; ended: { tokens: number; sessions: number } };
+	};
 }
 export type ControlCommand = keyof ControlCommands;
 
 /** Where the client lies in the door's image. */
 const CLIENT = "/app/proxy/control/client.ts";
 const TIMEOUT_MS = 30_000;
+/** Commands that wait for something: as long as the door itself does, and a little more. */
+const PATIENT_MS: Partial<Record<ControlCommand, number>> = { hold: 630_000, release: 150_000 };
 
 /**
  * @param name the stack's name on the host.
@@ -95,12 +156,13 @@ export async function control<C extends ControlCommand>(
 		throw doorDown(container ? `Its container is ${container.State.Status}.` : "It has no container.");
 	}
 	const args = ["exec", "-i", container.Id, "node", CLIENT, command];
-	const result = await start(args, { input: JSON.stringify(body ?? {}), timeoutMs: TIMEOUT_MS });
+	const timeoutMs = PATIENT_MS[command] ?? TIMEOUT_MS;
+	const result = await start(args, { input: JSON.stringify(body ?? {}), timeoutMs });
 	const answer = parseAnswer(result.stdout);
 	if (answer === undefined) {
 		const engine = failed(args, result.stderr);
 		if (engine.problem.code === "ENGINE_UNREACHABLE") throw engine;
-		throw doorDown(engine.problem.why || `The command ${command} gave no answer in ${TIMEOUT_MS / 1000} s.`);
+		throw doorDown(engine.problem.why || `The command ${command} gave no answer in ${timeoutMs / 1000} s.`);
 	}
 	if (result.exitCode !== 0 || "error" in answer) throw refused(answer as Refusal);
 	return answer as ControlCommands[C]["answer"];

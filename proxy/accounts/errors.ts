@@ -123,6 +123,11 @@ const ERRORS = {
 		message: "A token cannot do more than its owner: %s is %s, the token was to be %s.",
 		fix: "Ask for a lower role, or raise the owner's first.",
 	},
+	KEYS_NONE_OLDER: {
+		status: 409,
+		message: "There is no older signing key to retire: the newest is the only one that is believed.",
+		fix: "`npx mlgate rotate keys` makes a new one first.",
+	},
 	SERVICE_NONE: {
 		status: 409,
 		message: "This door has no folder for the inference API's token.",

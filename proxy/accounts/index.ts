@@ -22,6 +22,7 @@ import { LIMITS, type Limits } from "./limits.ts";
 import { Links } from "./links.ts";
 import type { Log } from "./log.ts";
 import { migrate } from "./migrate.ts";
+import { SigningKeys } from "./rotation.ts";
 import { ServiceToken } from "./service-token.ts";
 import { type SessionSettings, Sessions } from "./sessions.ts";
 import { SignIn } from "./signin.ts";
@@ -70,6 +71,7 @@ export interface Accounts {
 	links: Links;
 	sessions: Sessions;
 	serviceToken: ServiceToken;
+	keys: SigningKeys;
 	/** For the pipeline. */
 	audit: RequestAudit;
 	/** Writes what has gathered (last used, the audit trail), then ends all connections. */
@@ -95,6 +97,7 @@ export async function openAccounts(
 			async () => {
 				await migrate(database, log);
 				const keys = await openKeyring(database, settings.keyFile, clock);
+				store.alsoLoad = (sql) => keys.load(sql);
 				await store.open();
 				await trail.open();
 				return keys;
@@ -113,9 +116,10 @@ export async function openAccounts(
 	const users = new Users(store, sessions);
 	const tokens = new Tokens(store, users, jwts);
 	const serviceToken = new ServiceToken({
-		...{ store, tokens, jwts, keyring, log },
+		...{ store, tokens, jwts, log },
 		folder: settings.serviceFolder,
 	});
+	const keys = new SigningKeys({ store, keyring, tokens, sessions, serviceToken });
 	const links = new Links(store, users, sessions);
 	const signIn = new SignIn(store, limits, trail);
 	const members = new Members(settings.tailnet?.roles ?? {});
@@ -132,7 +136,10 @@ export async function openAccounts(
 	});
 	const control: Control = {
 		async listen({ checks, commands } = {}) {
-			const table = { ...accountCommands({ users, tokens, serviceToken, links, checks: all }), ...commands };
+			const table = {
+				...accountCommands({ users, tokens, serviceToken, keys, links, checks: all }),
+				...commands,
+			};
 			server = await openControlServer(settings.controlSocket, table, log);
 			behind = checks;
 		},
@@ -145,5 +152,5 @@ export async function openAccounts(
 	};
 	const audit = auditRequests(trail);
 	serviceToken.start();
-	return { authority, pages, control, users, tokens, serviceToken, links, sessions, audit, close };
+	return { authority, pages, control, users, tokens, serviceToken, keys, links, sessions, audit, close };
 }

@@ -64,8 +64,19 @@ export class Jwts {
 		this.#clock = clock;
 	}
 
-	async sign(kind: JwtKind, { jti, sub, exp, ...more }: Claims & { name?: string }): Promise<string> {
-		const { signer } = this.#keyring;
+	/** The id of the key that signs now. Noted with what is to be signed, which may be a moment later. */
+	get signer(): string {
+		return this.#keyring.signer.kid;
+	}
+
+	/** @param kid of the key that was the signer when this was noted */
+	async sign(
+		kind: JwtKind,
+		kid: string,
+		{ jti, sub, exp, ...more }: Claims & { name?: string },
+	): Promise<string> {
+		const signer = this.#keyring.key(kid);
+		if (!signer) throw new Error(`there is no signing key ${kid}`);
 		const jwt = new SignJWT(more)
 			.setProtectedHeader({ alg: ALG, kid: signer.kid, typ: KINDS[kind].typ })
 			.setIssuer(this.#issuer)

@@ -17,8 +17,9 @@ import {
 import { link, mkdir, open, readFile, rm } from "node:fs/promises";
 import { dirname } from "node:path";
 import { calculateJwkThumbprint, type JWK } from "jose";
-import { type Database, type Row, startLock } from "./database.ts";
+import { type Database, type Row, type Sql, startLock } from "./database.ts";
 import { AccountsError } from "./errors.ts";
+import type { Change } from "./store.ts";
 
 const FILE_BYTES = 32;
 const IV_BYTES = 12;
@@ -31,6 +32,8 @@ export interface SigningKey {
 	readonly publicKey: KeyObject;
 	/** The public part, as `/door/jwks.json` shows it. */
 	readonly jwk: JWK;
+	/** Milliseconds. */
+	readonly created: number;
 	/** Milliseconds; from then on nothing signed by it is believed. */
 	readonly retired: number | null;
 }
@@ -39,23 +42,66 @@ export interface SigningKey {
 export type MacPurpose = "csrf" | "device";
 
 export class Keyring {
-	readonly #keys: Map<string, SigningKey>;
-	readonly #signer: SigningKey;
+	/** In order of age; the newest is not retired. */
+	#keys = new Map<string, SigningKey>();
+	readonly #master: Buffer;
+	/** Where the master is from, to say so. */
+	readonly #keyFile: string;
 	readonly #macKeys: Record<MacPurpose, Buffer>;
 	readonly #clock: () => number;
 
-	/** @param keys in order of age; at least one that is not retired. */
-	constructor(keys: SigningKey[], master: Buffer, clock: () => number) {
+	/** Empty until `load`. */
+	constructor(master: Buffer, keyFile: string, clock: () => number) {
+		this.#master = master;
+		this.#keyFile = keyFile;
 		this.#clock = clock;
-		this.#keys = new Map(keys.map((key) => [key.kid, key]));
-		const signer = keys.findLast((key) => key.retired === null);
-		if (!signer) throw new Error("a keyring needs a key that is not retired");
-		this.#signer = signer;
 		this.#macKeys = { csrf: derive(master, "csrf"), device: derive(master, "device") };
 	}
 
+	/** Reads the keys anew. @throws AccountsError KEY_FILE_WRONG */
+	async load(sql: Sql): Promise<void> {
+		const rows = await sql(
+			"select kid, wrapped, created_at, retired_at from signing_keys order by created_at, kid",
+		);
+		const keys = await Promise.all(rows.map((row) => unwrap(row, this.#master, this.#keyFile)));
+		this.#keys = new Map(keys.map((key) => [key.kid, key]));
+	}
+
 	get signer(): SigningKey {
-		return this.#signer;
+		const signer = [...this.#keys.values()].findLast((key) => key.retired === null);
+		if (!signer) throw new Error("a keyring needs a key that is not retired");
+		return signer;
+	}
+
+	/** The key of that id, believed or not. */
+	key(kid: string): SigningKey | undefined {
+		return this.#keys.get(kid);
+	}
+
+	/** In order of age. */
+	believed(): SigningKey[] {
+		return [...this.#keys.values()].filter((key) => this.live(key.kid));
+	}
+
+	/** A new key as part of a larger change; it signs as soon as that is committed. */
+	async add(change: Pick<Change, "sql" | "now" | "onCommit">): Promise<SigningKey> {
+		const newest = [...this.#keys.values()].at(-1)?.created ?? 0;
+		// Order is by time, and the machine's clock may have been set back.
+		const created = Math.max(change.now, newest + 1);
+		const key = await fromPrivate(generateKeyPairSync("ed25519").privateKey, created, null);
+		await change.sql("insert into signing_keys (kid, wrapped, created_at) values ($1, $2, $3)", [
+			key.kid,
+			wrap(key, this.#master),
+			new Date(created),
+		]);
+		change.onCommit(() => this.#keys.set(key.kid, key));
+		return key;
+	}
+
+	/** Lets a key end at a time (milliseconds) as part of a larger change. */
+	async retire(change: Change, key: SigningKey, at: number): Promise<void> {
+		await change.sql("update signing_keys set retired_at = $2 where kid = $1", [key.kid, new Date(at)]);
+		change.onCommit(() => this.#keys.set(key.kid, { ...key, retired: at }));
 	}
 
 	/** The key of that id if it is still believed. */
@@ -65,7 +111,7 @@ export class Keyring {
 	}
 
 	jwks(): { keys: JWK[] } {
-		return { keys: [...this.#keys.values()].filter((key) => this.live(key.kid)).map((key) => key.jwk) };
+		return { keys: this.believed().map((key) => key.jwk) };
 	}
 
 	/** base64url HMAC-SHA-256. */
@@ -85,19 +131,15 @@ export async function openKeyring(
 ): Promise<Keyring> {
 	return await database.transaction(async (sql) => {
 		await startLock(sql);
-		const rows = await sql("select kid, wrapped, retired_at from signing_keys order by created_at, kid");
-		const master = await readMaster(keyFile, rows.length > 0);
-		const keys = await Promise.all(rows.map((row) => unwrap(row, master, keyFile)));
-		if (!keys.some((key) => key.retired === null)) {
-			const key = await fromPrivate(generateKeyPairSync("ed25519").privateKey, null);
-			await sql("insert into signing_keys (kid, wrapped, created_at) values ($1, $2, $3)", [
-				key.kid,
-				wrap(key, master),
-				new Date(clock()),
-			]);
-			keys.push(key);
+		const rows = await sql("select retired_at from signing_keys");
+		const keyring = new Keyring(await readMaster(keyFile, rows.length > 0), keyFile, clock);
+		await keyring.load(sql);
+		if (rows.every((row) => row.retired_at !== null)) {
+			const added: (() => void)[] = [];
+			await keyring.add({ sql, now: clock(), onCommit: (apply) => added.push(apply) });
+			for (const apply of added) apply();
 		}
-		return new Keyring(keys, master, clock);
+		return keyring;
 	});
 }
 
@@ -160,15 +202,20 @@ async function unwrap(row: Row, master: Buffer, keyFile: string): Promise<Signin
 			.setAuthTag(wrapped.subarray(IV_BYTES, IV_BYTES + TAG_BYTES));
 		const text = Buffer.concat([decipher.update(wrapped.subarray(IV_BYTES + TAG_BYTES)), decipher.final()]);
 		const privateKey = createPrivateKey({ key: text, format: "der", type: "pkcs8" });
-		return await fromPrivate(privateKey, row.retired_at?.getTime() ?? null);
+		return await fromPrivate(privateKey, row.created_at.getTime(), row.retired_at?.getTime() ?? null);
 	} catch (error) {
 		throw new AccountsError("KEY_FILE_WRONG", keyFile, row.kid).because(error);
 	}
 }
 
-async function fromPrivate(privateKey: KeyObject, retired: number | null): Promise<SigningKey> {
+async function fromPrivate(
+	privateKey: KeyObject,
+	created: number,
+	retired: number | null,
+): Promise<SigningKey> {
 	const publicKey = createPublicKey(privateKey);
 	const { kty, crv, x } = publicKey.export({ format: "jwk" });
 	const kid = await calculateJwkThumbprint({ kty, crv, x } as JWK);
-	return { kid, privateKey, publicKey, retired, jwk: { kty, crv, x, kid, alg: "EdDSA", use: "sig" } as JWK };
+	const jwk = { kty, crv, x, kid, alg: "EdDSA", use: "sig" } as JWK;
+	return { kid, privateKey, publicKey, jwk, created, retired };
 }

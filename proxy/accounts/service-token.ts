@@ -8,7 +8,6 @@ import { join } from "node:path";
 import { ALIAS, SERVICE_FILE } from "../../infra/contract.ts";
 import { AccountsError } from "./errors.ts";
 import type { Jwts } from "./jwt.ts";
-import type { Keyring } from "./keys.ts";
 import type { Log } from "./log.ts";
 import type { Token } from "./snapshot.ts";
 import type { Actor, Store } from "./store.ts";
@@ -55,7 +54,6 @@ export interface ServiceTokenParts {
 	store: Store;
 	tokens: Tokens;
 	jwts: Jwts;
-	keyring: Keyring;
 	log: Log;
 }
 
@@ -72,11 +70,20 @@ export class ServiceToken {
 		this.#parts = parts;
 	}
 
+	get isWanted(): boolean {
+		return this.#parts.folder !== undefined;
+	}
+
+	/** Whether that token is one of the API's own, the present one or an earlier one. */
+	owns(token: Token): boolean {
+		return token.user.id === OWNER && token.scope === WISH.scope;
+	}
+
 	/** Looks now and every few seconds from then on. Does nothing without a folder. */
 	start(): void {
-		if (this.#parts.folder === undefined) return;
-		void this.#look();
-		this.#timer = setInterval(() => void this.#look(), EVERY);
+		if (!this.isWanted) return;
+		void this.look();
+		this.#timer = setInterval(() => void this.look(), EVERY);
 		this.#timer.unref();
 	}
 
@@ -118,11 +125,11 @@ export class ServiceToken {
 
 	/** That text and its token, if it will do for now. */
 	async #good(text: string): Promise<Good | undefined> {
-		const { jwts, keyring, store, tokens } = this.#parts;
+		const { jwts, store, tokens } = this.#parts;
 		const claims = await jwts.verify("token", text);
-		if (claims?.kid !== keyring.signer.kid) return undefined;
+		if (claims?.kid !== jwts.signer) return undefined;
 		const token = tokens.standing(claims);
-		if (typeof token === "string" || !isService(token) || token.expires === null) return undefined;
+		if (typeof token === "string" || !this.owns(token) || token.expires === null) return undefined;
 		return store.clock() < (token.created + token.expires) / 2 ? { text, token } : undefined;
 	}
 
@@ -139,11 +146,13 @@ export class ServiceToken {
 		const { store, tokens } = this.#parts;
 		if (store.clock() < current.created + OVERLAP) return;
 		for (const token of [...store.snapshot.tokens.values()])
-			if (isService(token) && token !== current && tokens.over(token) === undefined)
+			if (this.owns(token) && token !== current && tokens.over(token) === undefined)
 				await tokens.revoke(DOOR, token.id);
 	}
 
-	async #look(): Promise<void> {
+	/** Sees to it without a word to the caller: what goes wrong is logged, and tried again soon. */
+	async look(): Promise<void> {
+		if (!this.isWanted) return;
 		try {
 			const { id, renewed } = await this.ensure();
 			if (renewed) this.#parts.log.info({ token: id }, "the inference API has a new token");
@@ -156,8 +165,6 @@ export class ServiceToken {
 		}
 	}
 }
-
-const isService = (token: Token): boolean => token.user.id === OWNER && token.scope === WISH.scope;
 
 /** Empty if there is nothing to be read. */
 const readIfAny = async (file: string): Promise<string> =>

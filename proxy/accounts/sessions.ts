@@ -66,13 +66,14 @@ export class Sessions {
 
 	/** Adds a session as part of a larger change. @param before what the browser had until now; it ends. */
 	async add(change: Change, user: User, facts: RequestFacts, before: Session | undefined): Promise<Session> {
-		if (before) await this.#end(change, [before], "replaced");
+		if (before) await this.endThese(change, [before], "replaced");
 		const spare = this.#store.snapshot.sessionsOf(user).sort((one, other) => other.lastUsed - one.lastUsed);
-		await this.#end(change, spare.slice(MOST_SESSIONS - 1), "too many");
+		await this.endThese(change, spare.slice(MOST_SESSIONS - 1), "too many");
 		const expires = Math.floor(change.now / 1000) * 1000 + this.#settings.maxDays * 86_400_000;
 		const session: Session = {
 			id: `ses-${randomBytes(16).toString("hex")}`,
 			user,
+			kid: this.#jwts.signer,
 			created: change.now,
 			expires,
 			lastUsed: change.now,
@@ -82,7 +83,7 @@ export class Sessions {
 			proved: change.now,
 		};
 		await change.sql(
-			"insert into sessions (id, user_id, created_at, expires_at, last_used_at, last_used_address, listener, user_agent) values ($1, $2, $3, $4, $3, $5, $6, $7)",
+			"insert into sessions (id, user_id, created_at, expires_at, last_used_at, last_used_address, listener, user_agent, kid) values ($1, $2, $3, $4, $3, $5, $6, $7, $8)",
 			[
 				session.id,
 				user.id,
@@ -91,6 +92,7 @@ export class Sessions {
 				session.lastAddress,
 				session.listener,
 				session.userAgent,
+				session.kid,
 			],
 		);
 		await change.audit("session.start", user.name, { sessionId: session.id });
@@ -104,7 +106,7 @@ export class Sessions {
 	async signedIn(session: Session, facts: RequestFacts): Promise<SignedIn> {
 		const exp = session.expires / 1000;
 		const values = {
-			session: await this.#jwts.sign("session", { jti: session.id, sub: session.user.id, exp }),
+			session: await this.#jwts.sign("session", session.kid, { jti: session.id, sub: session.user.id, exp }),
 			csrf: this.csrfToken(session.id),
 			device: this.#deviceMark(session.user.id, randomBytes(9).toString("base64url")),
 		};
@@ -122,7 +124,7 @@ export class Sessions {
 	async end(id: string, actor: Actor, why = "signed out"): Promise<void> {
 		await this.#store.change(actor, async (change) => {
 			const session = this.#store.snapshot.sessions.get(id);
-			if (session) await this.#end(change, [session], why);
+			if (session) await this.endThese(change, [session], why);
 		});
 	}
 
@@ -154,7 +156,7 @@ export class Sessions {
 
 	/** Ends all sessions of a user as part of a larger change. */
 	async endAll(change: Change, user: User, why: string): Promise<void> {
-		await this.#end(change, this.#store.snapshot.sessionsOf(user), why);
+		await this.endThese(change, this.#store.snapshot.sessionsOf(user), why);
 	}
 
 	/** Why a session is over; undefined while it is not. */
@@ -193,7 +195,8 @@ export class Sessions {
 		return `${id}.${this.#keyring.mac("device", `${userId} ${id}`)}`;
 	}
 
-	async #end(change: Change, sessions: Session[], why: string): Promise<void> {
+	/** Ends sessions as part of a larger change. */
+	async endThese(change: Change, sessions: readonly Session[], why: string): Promise<void> {
 		if (sessions.length === 0) return;
 		await change.sql("update sessions set ended_at = $2 where id = any($1) and ended_at is null", [
 			sessions.map((session) => session.id),

@@ -30,6 +30,8 @@ export interface Token {
 	readonly name: string;
 	readonly role: Role;
 	readonly scope: Scope;
+	/** Which key signed its text. */
+	readonly kid: string;
 	readonly created: number;
 	readonly createdBy: string;
 	/** null: never. */
@@ -42,6 +44,8 @@ export interface Token {
 export interface Session {
 	readonly id: string;
 	readonly user: User;
+	/** Which key signed its cookie. */
+	readonly kid: string;
 	readonly created: number;
 	/** The absolute limit. */
 	readonly expires: number;
@@ -214,6 +218,7 @@ export class Snapshot {
 			name: row.name,
 			role: role(row.role),
 			scope: scope(row.scope),
+			kid: row.kid,
 			created: time(row.created_at),
 			createdBy: row.created_by,
 			expires: ms(row.expires_at),
@@ -229,6 +234,7 @@ export class Snapshot {
 		this.sessions.set(row.id, {
 			id: row.id,
 			user: this.#owner(row),
+			kid: row.kid,
 			created: time(row.created_at),
 			expires: time(row.expires_at),
 			lastUsed: newer ? known.lastUsed : lastUsed,

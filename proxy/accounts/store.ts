@@ -42,6 +42,8 @@ const EVERY = { write: 10_000, tidy: 3_600_000 } as const;
 export class Store {
 	readonly snapshot = new Snapshot();
 	readonly clock: () => number;
+	/** What else of the database is kept in memory, and is read anew with the snapshot. */
+	alsoLoad: (sql: Sql) => Promise<void> = async () => {};
 	readonly #database: Database;
 	readonly #log: Log;
 	readonly #id = randomUUID();
@@ -205,6 +207,7 @@ export class Store {
 	}
 
 	async #load(sql: Sql): Promise<void> {
+		await this.alsoLoad(sql);
 		for (const broken of await this.snapshot.load(sql, this.clock()))
 			this.#log.error(
 				{ broken },

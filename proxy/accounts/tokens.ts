@@ -6,7 +6,7 @@ import { AccountsError } from "./errors.ts";
 import type { Claims, Jwts } from "./jwt.ts";
 import { tokenName } from "./names.ts";
 import type { Token } from "./snapshot.ts";
-import type { Actor, Store } from "./store.ts";
+import type { Actor, Change, Store } from "./store.ts";
 import type { Users } from "./users.ts";
 
 /** What may be told about a token. Times are ISO 8601; null: never. */
@@ -70,6 +70,7 @@ export class Tokens {
 				name,
 				role: wish.role,
 				scope: wish.scope ?? "all",
+				kid: this.#jwts.signer,
 				created: change.now,
 				createdBy: actor.name,
 				expires,
@@ -78,13 +79,14 @@ export class Tokens {
 				lastAddress: null,
 			};
 			await change.sql(
-				"insert into tokens (id, user_id, name, role, scope, created_at, created_by, expires_at) values ($1, $2, $3, $4, $5, $6, $7, $8)",
+				"insert into tokens (id, user_id, name, role, scope, kid, created_at, created_by, expires_at) values ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
 				[
 					made.id,
 					user.id,
 					name,
 					made.role,
 					made.scope,
+					made.kid,
 					new Date(made.created),
 					actor.name,
 					expires === null ? null : new Date(expires),
@@ -100,7 +102,7 @@ export class Tokens {
 			change.onCommit(() => this.#store.snapshot.tokens.set(made.id, made));
 			return made;
 		});
-		const text = await this.#jwts.sign("token", { ...claimsOf(token), name });
+		const text = await this.#jwts.sign("token", token.kid, { ...claimsOf(token), name });
 		return { text, token: this.#view(token) };
 	}
 
@@ -117,12 +119,21 @@ export class Tokens {
 			const token = this.#store.snapshot.tokens.get(id);
 			if (!token) throw new AccountsError("TOKEN_UNKNOWN", id);
 			if (token.revoked !== null) return this.#view(token);
-			await change.sql("update tokens set revoked_at = $2 where id = $1", [id, new Date(change.now)]);
-			await change.audit("token.revoke", token.user.name, { tokenId: id, name: token.name });
-			change.onCommit(() => {
-				token.revoked = change.now;
-			});
+			await this.end(change, [token]);
 			return this.#view({ ...token, revoked: change.now });
+		});
+	}
+
+	/** Revokes tokens as part of a larger change. */
+	async end(change: Change, tokens: readonly Token[]): Promise<void> {
+		await change.sql("update tokens set revoked_at = $2 where id = any($1)", [
+			tokens.map(({ id }) => id),
+			new Date(change.now),
+		]);
+		for (const { id, name, user } of tokens)
+			await change.audit("token.revoke", user.name, { tokenId: id, name });
+		change.onCommit(() => {
+			for (const token of tokens) token.revoked = change.now;
 		});
 	}
 

@@ -67,7 +67,7 @@ export function rootOf(uri: string, bucket: string): string | undefined {
 const isPlain = (path: string): boolean => !path.split("/").some((name) => /^\.{0,2}$/.test(name));
 
 /** A version whose source was given as a folder of a run. */
-const OF_RUN = /^runs:\/([^/?#]+)\/([^?#]+?)\/?$/;
+export const OF_RUN = /^runs:\/([^/?#]+)\/([^?#]+?)\/?$/;
 
 /** Keeps the last ones that were asked for. */
 class Recent<T> {

@@ -8,8 +8,8 @@ import { pathToFileURL } from "node:url";
 import { PATH } from "../../infra/contract.ts";
 import { controlError } from "./protocol.ts";
 
-/** Milliseconds; the deep checks behind `status` have limits of their own well below it. */
-const LONGEST_WAIT = 60_000;
+/** Milliseconds; each command has limits of its own well below it. The longest is a hold that drains. */
+const LONGEST_WAIT = 660_000;
 
 export interface ControlAnswer {
 	ok: boolean;

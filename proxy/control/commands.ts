@@ -1,6 +1,7 @@
 /** The control commands of the accounts, as one table. */
 import { z } from "zod";
 import type { Links, NewLink } from "../accounts/links.ts";
+import type { SigningKeys } from "../accounts/rotation.ts";
 import type { ServiceToken } from "../accounts/service-token.ts";
 import type { Actor } from "../accounts/store.ts";
 import type { Tokens } from "../accounts/tokens.ts";
@@ -21,6 +22,7 @@ export interface CommandParts {
 	users: Users;
 	tokens: Tokens;
 	serviceToken: ServiceToken;
+	keys: SigningKeys;
 	links: Links;
 	/** Deep checks of everything behind the door. */
 	checks(): Promise<Check[]>;
@@ -40,8 +42,18 @@ export interface CommandParts {
  * | `tokens/list` | | `{tokens}` |
  * | `tokens/revoke` | `{id}` | `{token}`: what may be told about it, not its text |
  * | `service-token` | | `{id, expires, renewed}`: the inference API's own, looked after now |
+ * | `keys/list` | | `{keys}`: those that are believed, the one that signs last |
+ * | `keys/rotate` | | `{keys}`: a new one signs |
+ * | `keys/retire` | | `{keys, ended: {tokens, sessions}}`: what older ones signed is over |
  */
-export function accountCommands({ users, tokens, serviceToken, links, checks }: CommandParts): Commands {
+export function accountCommands({
+	users,
+	tokens,
+	serviceToken,
+	keys,
+	links,
+	checks,
+}: CommandParts): Commands {
 	return {
 		status: command(nothing, async () => {
 			const results = await checks();
@@ -81,5 +93,8 @@ export function accountCommands({ users, tokens, serviceToken, links, checks }: 
 			token: await tokens.revoke(SHELL, id),
 		})),
 		"service-token": command(nothing, () => serviceToken.ensure(SHELL)),
+		"keys/list": command(nothing, async () => ({ keys: keys.list() })),
+		"keys/rotate": command(nothing, async () => ({ keys: await keys.rotate(SHELL) })),
+		"keys/retire": command(nothing, () => keys.retire(SHELL)),
 	};
 }

@@ -37,6 +37,22 @@ const PROBES = [
 	{ name: "object store", path: "/api/2.0/mlflow-artifacts/artifacts?path=mlgate-probe" },
 ] as const;
 
+/** Whether MLflow answers a path. */
+async function answers(upstream: Pool, path: string): Promise<boolean> {
+	const { statusCode, body } = await upstream.request({
+		path,
+		method: "GET",
+		signal: AbortSignal.timeout(PROBE_TIMEOUT),
+	});
+	await body.dump();
+	return statusCode === 200;
+}
+
+/** MLflow by itself. */
+export const serverAnswers = (upstream: Pool): Promise<boolean> => answers(upstream, PROBES[0].path);
+/** MLflow and its database. */
+export const databaseAnswers = (upstream: Pool): Promise<boolean> => answers(upstream, PROBES[1].path);
+
 /** Round trips through MLflow. */
 export async function probeUpstream(upstream: Pool): Promise<Check[]> {
 	return await Promise.all(

@@ -61,6 +61,16 @@ export class Api {
 		}
 	}
 
+	/** Whether it takes connections now. */
+	async isThere(): Promise<boolean> {
+		try {
+			(await this.#dial()).destroy();
+			return true;
+		} catch {
+			return false;
+		}
+	}
+
 	/** Returns when the API takes connections again, or at the deadline. */
 	async #comeBack(deadline: number, signal: AbortSignal): Promise<void> {
 		this.#awaited = Math.max(this.#awaited, deadline);
@@ -74,12 +84,7 @@ export class Api {
 	async #look(): Promise<void> {
 		while (performance.now() < this.#awaited) {
 			await sleep(LIMITS.pause, undefined, { ref: false });
-			try {
-				(await this.#dial()).destroy();
-				return;
-			} catch {
-				// Still away.
-			}
+			if (await this.isThere()) return;
 		}
 	}
 

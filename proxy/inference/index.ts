@@ -22,6 +22,8 @@ export interface InferenceOptions {
 
 export interface Inference {
 	answer: Answerer;
+	/** Whether the API takes connections, or there is none that could. */
+	isThere(): Promise<boolean>;
 	/** Requests on their way, WebSockets among them. */
 	readonly size: number;
 	/** Ends what has no end of its own: WebSockets and streams of events, whose clients connect again. */
@@ -80,6 +82,7 @@ export function openInference(options: InferenceOptions): Inference {
 		get size() {
 			return running.size;
 		},
+		isThere: async () => api === undefined || (await api.isThere()),
 		endStreams() {
 			for (const one of running) if (one.endless) one.end("API_UNAVAILABLE");
 		},

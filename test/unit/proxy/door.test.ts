@@ -62,6 +62,7 @@ describe("listeners", () => {
 			mlflow: { url: "http://127.0.0.1:1" },
 			metrics: undefined,
 			drainSeconds: 0,
+			holdSeconds: 90,
 		});
 		const rest = { authority: new MemoryAuthority(), pages: new TestPages(), audit: new MemoryAudit(), log };
 		await expect(openDoor({ settings: settings("192.0.2.1", 5000), ...rest })).rejects.toThrow(ListenerError);

@@ -61,6 +61,7 @@ describe("the door's settings", () => {
 			session: { idleHours: 12, maxDays: 7 },
 			logLevel: "info",
 			drainSeconds: 25,
+			holdSeconds: 90,
 		});
 		expect(Object.isFrozen(settings)).toBe(true);
 		expect(Object.isFrozen(settings.listeners[0]?.hosts)).toBe(true);

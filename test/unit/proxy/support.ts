@@ -187,8 +187,11 @@ export interface Rig {
 }
 
 export async function rig(
-	options: Partial<Pick<DoorOptions, "transfers" | "artifacts" | "rates" | "reads" | "inference">> & {
+	options: Partial<
+		Pick<DoorOptions, "transfers" | "artifacts" | "rates" | "reads" | "inference" | "holds">
+	> & {
 		drainSeconds?: number;
+		holdSeconds?: number;
 		uiFolder?: string;
 		/** The inference API's origin. */
 		api?: string;
@@ -213,6 +216,7 @@ export async function rig(
 			name: "lab",
 			api: options.api === undefined ? undefined : { url: options.api },
 			drainSeconds: options.drainSeconds ?? 5,
+			holdSeconds: options.holdSeconds ?? 90,
 		},
 		authority,
 		pages,
@@ -222,6 +226,7 @@ export async function rig(
 		...(options.reads === undefined ? {} : { reads: options.reads }),
 		...(options.artifacts === undefined ? {} : { artifacts: options.artifacts }),
 		...(options.rates === undefined ? {} : { rates: options.rates }),
+		...(options.holds === undefined ? {} : { holds: options.holds }),
 		...(options.inference === undefined ? {} : { inference: options.inference }),
 	});
 	const port = door.listeners[0]?.port ?? 0;

@@ -19,6 +19,8 @@ import { startPostgres, type TestDatabase, type TestPostgres } from "../../../su
 // A busy machine hashes slowly.
 vi.setConfig({ testTimeout: 60_000 });
 
+const MIGRATIONS = new URL("../../../../proxy/accounts/migrations/", import.meta.url);
+
 let postgres: TestPostgres;
 let accounts: TestAccounts;
 let folder: string;
@@ -154,15 +156,17 @@ it("is waited for while the database is away, and then made", async () => {
 
 it("has an owner even where somebody has its name already", async () => {
 	const database = await postgres.database();
-	const older = await startAccounts(database);
 	// As a door of before that migration left it.
-	await database.query("delete from users where id = '00000000-0000-4000-8000-000000000002'");
-	await database.query("alter table tokens drop column scope");
-	await database.query("delete from schema_migrations where version = 4");
+	const earlier = ["001-accounts.sql", "003-audit.sql"];
+	await database.query("create table schema_migrations (version int, file text, applied_at timestamptz)");
+	for (const file of earlier) {
+		await database.query(await readFile(new URL(file, MIGRATIONS), "utf8"));
+		await database.query("insert into schema_migrations values ($1, $2, now())", [parseInt(file, 10), file]);
+	}
 	await database.query(
 		"insert into users (id, name, role, created_at) values (gen_random_uuid(), 'inference-api', 'editor', now())",
 	);
-	const both = await older.reopen({ serviceFolder: folder });
+	const both = await startAccounts(database, { serviceFolder: folder });
 	await both.serviceToken.ensure();
 	const names = both.users.list().map(({ name }) => name);
 	expect(names).toContain("inference-api");

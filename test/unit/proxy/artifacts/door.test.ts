@@ -153,15 +153,15 @@ describe("what MLflow knows better", () => {
 
 	test("a run is looked up once; its files come from the store", async () => {
 		mlflow.set(`${RUN}r1`, runAt("mlflow-artifacts:/7/r1/artifacts"));
-		await minio.put("7/r1/artifacts/model/MLmodel", "flavors: {}");
+		await minio.put("7/r1/artifacts/model/conda.yaml", "name: lab");
 		for (let i = 0; i < 2; i++) {
-			const got = await ask("GET", "/get-artifact?path=model%2FMLmodel&run_uuid=r1", { role: "viewer" });
-			expect([got.status, got.body.toString()]).toEqual([200, "flavors: {}"]);
+			const got = await ask("GET", "/get-artifact?path=model%2Fconda.yaml&run_uuid=r1", { role: "viewer" });
+			expect([got.status, got.body.toString()]).toEqual([200, "name: lab"]);
 		}
 		const listed = await ask("GET", "/ajax-api/2.0/mlflow/artifacts/list?run_uuid=r1&path=model");
 		expect(JSON.parse(listed.body.toString())).toMatchObject({
 			root_uri: "mlflow-artifacts:/7/r1/artifacts",
-			files: [{ path: "model/MLmodel" }],
+			files: [{ path: "model/conda.yaml" }],
 		});
 		expect(it.upstream.seen.map(({ url }) => url)).toEqual([`${RUN}r1`]);
 	});

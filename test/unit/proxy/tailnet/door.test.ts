@@ -62,6 +62,7 @@ beforeAll(async () => {
 			name: "lab",
 			tailnet: { gateway: "tailscale", roles: {} },
 			drainSeconds: 1,
+			holdSeconds: 1,
 		},
 		authority: accounts.authority,
 		pages: accounts.pages,
