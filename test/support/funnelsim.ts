@@ -65,6 +65,11 @@ export async function startFunnelSim(gateway: string): Promise<FunnelSim> {
 		...["--volume", `${program}:/funnelsim:ro`, "--entrypoint", "sh", imageRef("keeper"), "-c"],
 		`exec /funnelsim -address "$(hostname -i)" -gateway ${gateway} -auth-key ${authKey}`,
 	);
+	return attach(authKey, true);
+}
+
+/** The one that runs. @param fresh the node's state is to begin anew, with its certificate */
+export async function attach(authKey: string, fresh = false): Promise<FunnelSim> {
 	const address = await docker(
 		...["inspect", CONTAINER, "--format", "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}"],
 	);
@@ -75,7 +80,7 @@ export async function startFunnelSim(gateway: string): Promise<FunnelSim> {
 		return JSON.parse(text);
 	};
 	const { name, certificate, member } = await patiently(() => admin("GET", "/"));
-	await seed(certificate);
+	if (fresh) await seed(certificate);
 	return {
 		...{ authKey, controlUrl: `http://${address}:9911`, address, name, ca: certificate.ca, member, admin },
 		send: (way, path, sent = {}) => send({ address, port: PORTS[way], name, ca: certificate.ca }, path, sent),
@@ -87,7 +92,7 @@ export async function startFunnelSim(gateway: string): Promise<FunnelSim> {
 
 /** Puts the certificate where the node would keep one of Let's Encrypt's, and the authority where it takes it from. */
 async function seed(certificate: { ca: string; chain: string; key: string }): Promise<void> {
-	const script = `set -eu; cd /state; mkdir -p certs; node=gateway.tail-scale.ts.net
+	const script = `set -eu; cd /state; find . -mindepth 1 -delete; mkdir certs; node=gateway.tail-scale.ts.net
 printf %s "$CA" >extra-ca.pem; printf %s "$CHAIN" >certs/$node.crt; printf %s "$KEY" >certs/$node.key
 chmod -R go= .; chown -R 10007:10007 .`;
 	const env = { CA: certificate.ca, CHAIN: certificate.chain, KEY: certificate.key };
