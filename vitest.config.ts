@@ -19,7 +19,7 @@ export default defineConfig({
 			{
 				test: {
 					name: "e2e",
-					include: ["test/e2e/**/*.test.ts"],
+					include: ["test/e2e/**/*.test.ts", "test/funnel/**/*.test.ts"],
 					globalSetup: ["test/support/global-stack.ts"],
 					fileParallelism: false,
 					testTimeout: 300_000,

@@ -98,6 +98,7 @@ type Named = { name: string };
 /** What each control command takes and gives (`proxy/control/commands.ts`). */
 export interface ControlCommands {
 	status: { body: undefined; answer: { ok: boolean; checks: Check[] } };
+	"funnel/name": { body: { host?: string | null }; answer: { host: string | null; before: string | null } };
 	"first-admin": { body: undefined; answer: { needed: boolean } & Partial<OneTimeLink> };
 	"users/add": {
 		body: Named & { role: Role; password?: string };

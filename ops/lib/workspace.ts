@@ -1,5 +1,5 @@
 /** The way from a command to an open stack: engine, tools, images, Pulumi. What is there already is only looked at. */
-import { IMAGES } from "../../infra/contract.ts";
+import { IMAGES, type Image } from "../../infra/contract.ts";
 import { imageExists } from "./base-image.ts";
 import { ensureImages } from "./build-images.ts";
 import type { Context } from "./command.ts";
@@ -17,10 +17,15 @@ export async function prepareEngine(context: Context): Promise<void> {
 	process.env.DOCKER_HOST ??= endpoint;
 }
 
-/** All images of the stack that are mlgate's own, built if they are not there. */
+/** All images of the stack that are mlgate's own and that its settings use, built if they are not there. */
 export async function prepareImages(context: Context): Promise<void> {
-	const own = plainConfig(context)["api.image"];
-	await ensureImages(context.report, own ? IMAGES.filter((image) => image !== "api") : IMAGES, context);
+	const { "api.image": own, funnel } = plainConfig(context);
+	const spared: Partial<Record<Image, boolean>> = { api: Boolean(own), tailscale: funnel !== "on" };
+	await ensureImages(
+		context.report,
+		IMAGES.filter((image) => !spared[image]),
+		context,
+	);
 }
 
 /** The user's own image, if the settings name one; one that is on the host is taken as it is, as Docker does. */

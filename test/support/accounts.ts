@@ -7,7 +7,12 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import pino from "pino";
 import type { Listener } from "../../infra/contract.ts";
-import { type Accounts, type AccountsOptions, openAccounts } from "../../proxy/accounts/index.ts";
+import {
+	type Accounts,
+	type AccountsOptions,
+	type AccountsSettings,
+	openAccounts,
+} from "../../proxy/accounts/index.ts";
 import type { Log } from "../../proxy/accounts/log.ts";
 import type { RequestFacts } from "../../proxy/authority.ts";
 import type { TestDatabase } from "./postgres.ts";
@@ -24,6 +29,8 @@ export interface TestOptions extends AccountsOptions {
 	serviceFolder?: string;
 	/** The time on the clock. */
 	start?: number;
+	/** What members of the tailnet may do; nobody is one if left out. */
+	tailnet?: AccountsSettings["tailnet"];
 }
 
 export interface TestAccounts extends Accounts {
@@ -56,6 +63,7 @@ export async function startAccounts(
 			controlSocket: join(folder, "control.sock"),
 			serviceFolder: options.serviceFolder,
 			session: { idleHours: 12, maxDays: 7 },
+			tailnet: options.tailnet,
 		},
 		log,
 		{ clock: () => now, ...options },

@@ -193,7 +193,7 @@ describe("strangers' connections", () => {
 				address: "127.0.0.1",
 				port: 0,
 				hosts: new Set(),
-				trust: { scheme: "http" },
+				trust: { scheme: "http", tailnet: false },
 			},
 			(req, res) => {
 				if (req.headers.authorization !== undefined) knownOn(req.socket, req.headers.authorization);
