@@ -95,6 +95,65 @@ describe("under load", () => {
 	});
 });
 
+describe("a create whose answer died with the door", () => {
+	test("is answered with what was made, in MLflow's own words, and a second one makes another", async () => {
+		const name = `creates-${Date.now()}`;
+		const create = async (path: string, body: object) => {
+			const answer = await post(path, body);
+			// biome-ignore lint/suspicious/noExplicitAny: each create has a shape of its own
+			return { status: answer.status, body: (await answer.json()) as any };
+		};
+		const tags = [{ key: "a", value: "b" }];
+		const experiment = { name, tags };
+		const made = await create("experiments/create", experiment);
+		const run = {
+			experiment_id: made.body.experiment_id,
+			start_time: Date.now(),
+			user_id: "ada",
+			tags: [...tags, { key: "mlflow.user", value: "ada" }],
+		};
+		const first = await create("runs/create", run);
+		const { run_id } = first.body.run.info;
+		const model = { name, description: "of recipes", tags };
+		const version = { name, source: `runs:/${run_id}/model`, run_id, description: "v", tags };
+		// Logged to another run: one that is logged to is known to whoever asked for it.
+		const other = await create("runs/create", { ...run, run_name: "other" });
+		const model_json = JSON.stringify({
+			...{ artifact_path: "m", flavors: {}, utc_time_created: "2026-11-27", model_uuid: name },
+			run_id: other.body.run.info.run_id,
+		});
+		const all: [string, object, unknown][] = [
+			["experiments/create", experiment, made],
+			["runs/create", run, first],
+			["registered-models/create", model, await create("registered-models/create", model)],
+			["model-versions/create", version, await create("model-versions/create", version)],
+		];
+		const log = { run_id: other.body.run.info.run_id, model_json };
+		all.push(["runs/log-model", log, await create("runs/log-model", log)]);
+
+		// As if the door had died before it knew.
+		await wait(1_000);
+		const forget = "update creates set outcome = null where at > now() - interval '2 minutes'";
+		const psql = ["psql", "-h", "/run/postgresql", "-U", "postgres", "-d", "door", "-c", forget];
+		await docker("exec", container("postgres"), ...psql);
+		await docker("restart", container("door"));
+		await healthy("door");
+		for (const [path, body, answer] of all) {
+			expect(answer, path).toMatchObject({ status: 200 });
+			expect(await create(path, body), path).toEqual(answer);
+		}
+		const again = await create("runs/create", run);
+		expect(again.body.run.info.run_id).not.toBe(run_id);
+		expect(await create("model-versions/create", version)).toMatchObject({
+			body: { model_version: { version: "2" } },
+		});
+		expect(await create("experiments/create", experiment)).toMatchObject({
+			status: 400,
+			body: { error_code: "RESOURCE_ALREADY_EXISTS" },
+		});
+	});
+});
+
 describe("the door's role in MLflow's database", () => {
 	/** As the door signs in there. */
 	const asDoor = async (sql: string) => {
