@@ -1,6 +1,6 @@
 /** Real accounts on a real database for tests, and a small server with the pages and one guarded path. */
 import { randomBytes } from "node:crypto";
-import { mkdtemp, rm } from "node:fs/promises";
+import { mkdtemp, readdir, readFile, rm } from "node:fs/promises";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
@@ -160,6 +160,21 @@ export async function serve(accounts: Accounts, listener: Listener = "edge"): Pr
 				server.closeAllConnections();
 			}),
 	};
+}
+
+const MIGRATIONS = new URL("../../proxy/accounts/migrations/", import.meta.url);
+
+/** Makes an empty database what a door of an earlier release left: its schema up to that version. */
+export async function schemaOf(database: TestDatabase, version: number): Promise<void> {
+	await database.query("create table schema_migrations (version int, file text, applied_at timestamptz)");
+	const files = (await readdir(MIGRATIONS)).filter((file) => Number.parseInt(file, 10) <= version).sort();
+	for (const file of files) {
+		await database.query(await readFile(new URL(file, MIGRATIONS), "utf8"));
+		await database.query("insert into schema_migrations values ($1, $2, now())", [
+			Number.parseInt(file, 10),
+			file,
+		]);
+	}
 }
 
 /** A name nobody has used yet. */
