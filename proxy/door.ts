@@ -97,7 +97,10 @@ export async function openDoor({
 	holds: room,
 }: DoorOptions): Promise<Door> {
 	let accepting = true;
-	const bound = await resolveListeners(settings.listeners, () => publicName?.host ?? null);
+	const bound = await resolveListeners(
+		settings.listeners,
+		settings.tailnet && (() => publicName?.host ?? null),
+	);
 	const upstream = openUpstream(settings.mlflow.url);
 	const transfers = new Transfers({ upstream, stillValid: authority.stillValid.bind(authority), ...pace });
 	const live = () => {
