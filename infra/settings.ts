@@ -334,6 +334,16 @@ export const SETTINGS = {
 export type SettingKey = keyof typeof SETTINGS;
 export const SETTING_KEYS = Object.keys(SETTINGS) as SettingKey[];
 
+/** The setting that bounds a part's memory. */
+export const MEMORY_SETTING = {
+	postgres: "postgres.memory",
+	minio: "minio.memory",
+	mlflow: "mlflow.memory",
+	door: "door.memory",
+	api: "api.memory",
+	tailscale: "funnel.memory",
+} as const satisfies Record<Part, SettingKey>;
+
 /** Every setting by its key, with the type of its schema. */
 export type Settings = Readonly<{ [Key in SettingKey]: z.output<(typeof SETTINGS)[Key]["schema"]> }>;
 

@@ -106,7 +106,10 @@ export async function openDoor({
 	holds: room,
 }: DoorOptions): Promise<Door> {
 	let accepting = true;
-	const bound = await resolveListeners(settings.listeners, () => publicName?.host ?? null);
+	const bound = await resolveListeners(
+		settings.listeners,
+		settings.tailnet && (() => publicName?.host ?? null),
+	);
 	/** For the door's own looks, which must not wait. */
 	const direct = openUpstream(settings.mlflow.url);
 	const holds: Holds = new Holds({

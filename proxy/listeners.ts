@@ -75,21 +75,20 @@ export async function ownAddress(name: string): Promise<string> {
 }
 
 /**
- * @param publicName what the public calls us; it may change at any time
+ * @param publicName what the public calls us, where there is a gateway: the one name that it may come for. It may
+ * change at any time; null: not known yet
  * @throws {ListenerError}
  */
 export async function resolveListeners(
 	settings: readonly ListenerSettings[],
-	publicName: () => string | null = () => null,
+	publicName?: () => string | null,
 ): Promise<BoundListener[]> {
 	return await Promise.all(
 		settings.map(async ({ name, bind, port, hosts }) => ({
 			name,
 			address: await ownAddress(bind),
 			port,
-			hosts: TRUST[name].tailnet
-				? { has: (host) => host === publicName() || hosts.includes(host) }
-				: new Set(hosts),
+			hosts: TRUST[name].tailnet && publicName ? { has: (host) => host === publicName() } : new Set(hosts),
 			trust: TRUST[name],
 		})),
 	);

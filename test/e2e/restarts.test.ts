@@ -40,6 +40,13 @@ async function control(command: string, body: object): Promise<Record<string, un
 	return JSON.parse(stdout);
 }
 
+const post = (path: string, body: object) =>
+	fetch(`${url}/api/2.0/mlflow/${path}`, {
+		method: "POST",
+		headers: { authorization: `Bearer ${bearer}`, "content-type": "application/json" },
+		body: JSON.stringify(body),
+	});
+
 /** Runs the load while `work` is done, and tells its figures. */
 async function under(name: string, work: () => Promise<void>): Promise<Load> {
 	const { load } = await underLoad(url, bearer, work);

@@ -2,6 +2,7 @@
  * The public URL, from a member of the tailnet and from the internet, with Tailscale's real programs in the stack's own
  * image, the serve config as the program renders it, and the real door. Tailscale's servers are simulated.
  */
+import { randomBytes } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { python } from "../support/client.ts";
@@ -23,6 +24,9 @@ const READ = "/api/2.0/mlflow/experiments/search?max_results=1";
 const CREATE = "/api/2.0/mlflow/experiments/create";
 /** Where the simulated relay says that its client is. */
 const CLIENT = "203.0.113.7";
+
+/** Names of this run's own: the stack may be one that was used before. */
+const RUN = randomBytes(4).toString("hex");
 
 let sim: FunnelSim;
 let editor: string;
@@ -141,7 +145,7 @@ print(mlflow.get_run(run.info.run_id).data.metrics["loss"])
 	test("the audit trail has the client's own address", async () => {
 		await sim.send("funnel", CREATE, { ...create("audited"), headers: { ...json, ...bearer(editor) } });
 		const rows = await eventually(
-			() => audited(`detail::text like '%audited%'`),
+			() => audited(`detail::text like '%audited-${RUN}%'`),
 			(found) => found[0] !== "",
 		);
 		expect(rows).toEqual([`operator|${CLIENT}|ident`]);
@@ -197,7 +201,7 @@ describe("from the tailnet", () => {
 		const made = await sim.send("tailnet", CREATE, { ...create("by-member"), headers: json });
 		expect(made.status).toBe(200);
 		const rows = await eventually(
-			() => audited(`detail::text like '%by-member%'`),
+			() => audited(`detail::text like '%by-member-${RUN}%'`),
 			(found) => found[0] !== "",
 		);
 		expect(rows).toEqual([`${sim.member.login}|${sim.member.address}|ident`]);
@@ -285,8 +289,7 @@ describe("a spoof gains nothing", () => {
 	test.each<Way>(["funnel", "tailnet"])("a Host that is not the node's, through %s", async (way) => {
 		for (const host of ["localhost:5000", "evil.example", sim.name, `${sim.name}:443`, "door-ident:5000"]) {
 			const said = await sim.send(way, READ, { headers: { host, ...bearer(editor) } });
-			if (host === "door-ident:5000") expect([200, 400]).toContain(said.status);
-			else expect([host, said.error]).toEqual([host, "HOST_UNKNOWN"]);
+			expect([host, said.error]).toEqual([host, "HOST_UNKNOWN"]);
 		}
 	});
 

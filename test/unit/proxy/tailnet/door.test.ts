@@ -305,6 +305,7 @@ describe("spoofed identity", () => {
 
 	it.each([
 		LOCAL,
+		"door-ident:5000",
 		"door-ident.evil.example",
 		"gw.tail-scale.ts.net",
 		"gw.tail-scale.ts.net:443",
