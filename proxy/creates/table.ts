@@ -150,6 +150,11 @@ const model: Creating = {
 		const [, , ...name] = found.split(" ");
 		return `/api/2.0/mlflow/registered-models/get?name=${encodeURIComponent(name.join(" "))}`;
 	},
+	answer(found) {
+		// Somebody else may have been quick.
+		const { latest_versions: _, ...made } = record(found.registered_model);
+		return { registered_model: made };
+	},
 };
 
 const version: Creating = {

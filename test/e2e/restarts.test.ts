@@ -122,7 +122,9 @@ describe("a create whose answer died with the door", () => {
 		const first = await create("runs/create", run);
 		const { run_id } = first.body.run.info;
 		const model = { name, description: "of recipes", tags };
-		const version = { name, source: `runs:/${run_id}/model`, run_id, description: "v", tags };
+		const versioned = `${name}-v`;
+		await create("registered-models/create", { name: versioned });
+		const version = { name: versioned, source: `runs:/${run_id}/model`, run_id, description: "v", tags };
 		// Logged to another run: one that is logged to is known to whoever asked for it.
 		const other = await create("runs/create", { ...run, run_name: "other" });
 		const model_json = JSON.stringify({
