@@ -30,6 +30,10 @@ def recorded(self, request, **kwargs):
         status = int(re.search(r"too many (\d+) error", str(error)).group(1))
         calls.append({**called, "status": status, "body": ""})
         raise
+    except requests.exceptions.ConnectionError:
+        # No answer at all.
+        calls.append({**called, "status": 0, "body": ""})
+        raise
     try:
         body = answer.content.decode()
     except UnicodeDecodeError:
