@@ -4,7 +4,7 @@
  */
 import { PARTS, type Part } from "../../infra/contract.ts";
 import { confirmInPerson } from "./ask.ts";
-import { notHealthy } from "./await-health.ts";
+import { awaitHealth, notHealthy } from "./await-health.ts";
 import { rehearse } from "./candidate/rehearsal.ts";
 import type { Context } from "./command.ts";
 import { type Container, containersOf, partOf } from "./docker.ts";
@@ -62,7 +62,7 @@ export async function apply(context: Context, stack: StackHandle, identity: Iden
 	} catch (error) {
 		const cause = await withCause(error, identity);
 		if (!lastGood || interrupted.aborted) throw cause;
-		throw await putBack(stack, lastGood, cause, identity);
+		throw await putBack(context, stack, lastGood, cause, identity, () => holds.releaseAll());
 	} finally {
 		await holds.releaseAll();
 	}
@@ -103,13 +103,17 @@ async function withCause(error: unknown, identity: Identity): Promise<unknown> {
 }
 
 async function putBack(
+	{ report, interrupted }: Context,
 	stack: StackHandle,
 	asIn: LastGood,
 	cause: unknown,
 	identity: Identity,
+	release: () => Promise<unknown>,
 ): Promise<unknown> {
 	try {
 		await stack.up({ asIn });
+		await release();
+		await awaitHealth(identity, { report, interrupted });
 	} catch (second) {
 		const why = second instanceof OpsError ? second.problem.what : (second as Error).message;
 		return problem(cause, {
@@ -132,7 +136,7 @@ function problem(
 	{ code, what, also, fix }: { code: string; what: string; also: string; fix: string },
 ): OpsError {
 	const first = cause instanceof OpsError ? cause.problem : undefined;
-	const why = [first?.what ?? (cause as Error).message, first?.why, also].filter(Boolean).join(" ");
+	const why = `${first?.what ?? (cause as Error).message} ${also}`;
 	return new OpsError(
 		{ code, kind: "unhealthy", what, why, fix, ...(first?.said && { said: first.said }) },
 		{ cause },
