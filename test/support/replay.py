@@ -30,6 +30,10 @@ def recorded(self, request, **kwargs):
         status = int(re.search(r"too many (\d+) error", str(error)).group(1))
         calls.append({**called, "status": status, "body": ""})
         raise
+    except requests.exceptions.ConnectionError:
+        # No answer at all.
+        calls.append({**called, "status": 0, "body": ""})
+        raise
     try:
         body = answer.content.decode()
     except UnicodeDecodeError:
@@ -103,7 +107,7 @@ step("create_experiment with a NUL", lambda: made(f"{PREFIX} \0"))
 step("create_experiment, far too long", lambda: made(f"{PREFIX} " + "y" * 5000))
 step("create_experiment with tags", lambda: made(f"{PREFIX} tags", tags={"a": "b", "é": "日本"}))
 for location in [f"mlflow-artifacts:/{PREFIX}/own", f"s3://mlflow/{PREFIX}", "s3://elsewhere/x", "file:///tmp/x"]:
-    step(f"artifact_location {location[-12:]}", lambda: made(f"{PREFIX} at {location}", artifact_location=location))
+    step(f"artifact_location {location.replace(PREFIX, '')}", lambda: made(f"{PREFIX} at {location}", artifact_location=location))
 for bad in ["http:///#/../../x", "http:///?/../../x", "http://host/;..%2F..%2Fx", "scheme:///x#/../../"]:
     step(f"artifact_location {bad}", lambda: made(f"{PREFIX} at {bad}", artifact_location=bad))
 main = experiments[0]
@@ -303,7 +307,7 @@ step("delete_registered_model_tag", lambda: client.delete_registered_model_tag(m
 step("delete_registered_model_tag again", lambda: client.delete_registered_model_tag(model, "k é"))
 for source in [f"runs:/{a}/m", f"mlflow-artifacts:/{main}/{a}/artifacts/m", "s3://elsewhere/m", "ftp://host/m",
                "mlflow-artifacts://host:9000/models", "dbfs:/x"]:
-    step(f"create_model_version {source.split('/')[0]} {source[-6:]}", lambda: client.create_model_version(model, source, a))
+    step(f"create_model_version {source.split('/')[0]} {source.split('/')[-1]}", lambda: client.create_model_version(model, source, a))
 for bad in ["/etc/", "file:///etc", "file:etc", "file://localhost/etc", "", "./x",
             "mlflow-artifacts://host:9000/models/..%2f..%2fartifacts", "mlflow-artifacts:/x/../y",
             "http://host/x/%2e%2e/y", "models:/none/1", "s3://b/../x", "mlflow-artifacts:/a#/../..", "mlflow-artifacts:/a%00"]:
