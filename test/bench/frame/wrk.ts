@@ -34,6 +34,7 @@ export interface LoadOptions {
 export async function load(options: LoadOptions): Promise<Load> {
 	const result = await tryLoad(options);
 	const { requests, refused, broken } = result;
+	if (requests === 0) throw new Error(`${options.origin}: not one answer in ${options.seconds} s`);
 	if (refused + broken > 0) {
 		throw new Error(
 			`${options.origin}: of ${requests} requests ${refused} were refused and ${broken} got no answer`,
