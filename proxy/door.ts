@@ -133,7 +133,13 @@ export async function openDoor({
 	const metrics: Metrics = new Metrics({ transfers: () => transfers.size, upstream: () => upstream.stats });
 	const artifacts =
 		place &&
-		openArtifacts({ ...place, mlflow: mlflowOver(upstream), log, moved: metrics.moved.bind(metrics) });
+		openArtifacts({
+			...place,
+			mlflow: mlflowOver(upstream),
+			log,
+			moved: metrics.moved.bind(metrics),
+			away: (why) => holds.away("minio", why),
+		});
 	metrics.holds(() => holds.list());
 	if (artifacts !== undefined) metrics.uploads(() => artifacts.unfinished);
 	const checks = async () => (await Promise.all([probeUpstream(direct), artifacts?.check() ?? []])).flat();
