@@ -1,14 +1,13 @@
 import { apiSettings } from "../../infra/api-settings.ts";
 import { PARTS, type Part } from "../../infra/contract.ts";
 import { awaitHealth, notHealthy } from "../lib/await-health.ts";
-import { defineCommand } from "../lib/command.ts";
+import { type Context, defineCommand } from "../lib/command.ts";
 import { examine } from "../lib/health.ts";
 import { Holds } from "../lib/holds.ts";
 import { identify } from "../lib/identity.ts";
-import type { Report } from "../lib/report.ts";
 import { type Restarted, restartPart } from "../lib/restart.ts";
 import { readSettings } from "../lib/stack/config-file.ts";
-import { duration, list, table } from "../lib/text.ts";
+import { duration, forStack, list, table } from "../lib/text.ts";
 
 export const command = defineCommand({
 	name: "restart",
@@ -31,7 +30,7 @@ export const command = defineCommand({
 				interrupted.throwIfAborted();
 				done.push(await restartPart(part, { name: identity.name, ready, report, interrupted }));
 			} catch (error) {
-				tellWhere(report, parts, done.length);
+				tellWhere(context, parts, done.length);
 				throw error;
 			}
 		}
@@ -62,14 +61,14 @@ const row = ({ part, way, seconds, requests, longest, refused }: Restarted) => [
 ];
 
 /** Where things are when it ends before its end. */
-function tellWhere(report: Report, parts: readonly Part[], done: number): void {
+function tellWhere({ report, stack }: Context, parts: readonly Part[], done: number): void {
 	const [at, ...later] = parts.slice(done);
 	report.note(
 		[
 			...(done > 0 ? [`Restarted: ${list(parts.slice(0, done))}.`] : []),
 			`It ended at ${at}, which runs again unless Docker says otherwise; no request is held any more.`,
 			...(later.length > 0 ? [`Not begun: ${list(later)}.`] : []),
-			`To go on: npx mlgate restart ${parts.slice(done).join(" ")}`,
+			forStack(`To go on: npx mlgate restart ${parts.slice(done).join(" ")}`, stack),
 		].join(" "),
 	);
 }
