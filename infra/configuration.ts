@@ -15,6 +15,8 @@ export interface Configuration {
 	identities: Readonly<Record<Store, string | undefined>>;
 	/** The user's secrets for the inference API's environment, if there are any. */
 	secretEnv: Output<Readonly<Record<string, string>>> | undefined;
+	/** What the node joins its tailnet with, if it was given. */
+	authKey: Output<string> | undefined;
 }
 
 /**
@@ -54,5 +56,6 @@ export function configuration(): Configuration {
 		secretEnv: config
 			.getSecret("api.secretEnv")
 			?.apply((text) => SETTINGS["api.secretEnv"].schema.parse(text)),
+		authKey: config.getSecret("funnel.authKey"),
 	};
 }

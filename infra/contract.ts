@@ -7,8 +7,11 @@
 export const PROJECT = "mlgate";
 
 /** The parts of a stack, in the order in which they start. They stop in reverse. */
-export const PARTS = ["postgres", "minio", "mlflow", "door", "api"] as const;
+export const PARTS = ["postgres", "minio", "mlflow", "door", "api", "tailscale"] as const;
 export type Part = (typeof PARTS)[number];
+
+/** Parts that run only if the settings say so. */
+export const OPTIONAL_PARTS: ReadonlySet<Part> = new Set<Part>(["tailscale"]);
 
 /**
  * Images made by mlgate itself. The keeper is no part: it serves nothing and stays through `down`. Nor is the
@@ -59,6 +62,8 @@ export const PORT = {
 	postgres: 5432,
 	minio: 9000,
 	api: 8000,
+	/** Of the node in the tailnet, and of the public URL: one of the three that Funnel serves. */
+	funnel: 8443,
 } as const;
 
 /**
@@ -73,6 +78,8 @@ export const ALIAS = {
 	api: "api",
 	/** The door's own name on each network; it binds a listener to the address behind it. */
 	door: (network: NetworkName) => `door-${network}`,
+	/** The node of the tailnet on `ident`. */
+	tailscale: "tailscale",
 	/** What clients on `clients` and `serve` call the door. */
 	tracking: "mlflow",
 } as const;
@@ -85,21 +92,29 @@ export const UID = {
 	door: 10004,
 	keeper: 10005,
 	api: 10006,
+	tailscale: 10007,
 } as const;
 
-/** Data volumes: losing one of them loses runs or sign-ins. Locked from the first `up`, held by the keeper. */
-export const DATA_VOLUMES = ["postgres", "minio", "door"] as const;
+/** Data volumes: losing one of them loses runs, sign-ins, or the public name and its certificate. Locked from the first `up`, held by the keeper. */
+export const DATA_VOLUMES = ["postgres", "minio", "door", "tailscale"] as const;
 export type DataVolume = (typeof DATA_VOLUMES)[number];
 
 /** Paths inside containers. */
 export const PATH = {
 	/** Where each data volume is mounted in its part. */
-	data: { postgres: "/var/lib/postgresql/data", minio: "/var/lib/minio", door: "/var/lib/door" },
+	data: {
+		postgres: "/var/lib/postgresql/data",
+		minio: "/var/lib/minio",
+		door: "/var/lib/door",
+		tailscale: "/var/lib/tailscale",
+	},
 	/** One small volume a part: secret files, mode 0400, owned by the part's user. */
 	secrets: "/run/secrets",
 	/** MLflow spools whole artifacts here. */
 	scratch: "/var/tmp/mlflow",
 	controlSocket: "/run/mlgate/control.sock",
+	/** Whoever has it has the node; it stays in its container. */
+	tailscaleSocket: "/tmp/tailscaled.sock",
 	/** The door writes the API's service token here, and the API reads it: a volume of its own. */
 	service: "/run/mlgate-service",
 } as const;
@@ -111,6 +126,8 @@ export const SECRET_FILE = {
 	/** `database`: a libpq passfile. `store`: an AWS shared-credentials file. */
 	mlflow: { database: "pgpass", store: "aws-credentials" },
 	door: { database: "database-password", store: "store-secret-key" },
+	/** `serve`: what the node does with connections; no secret, but read from a folder as the key is. */
+	tailscale: { authKey: "auth-key", serve: "serve.json" },
 } as const;
 
 /** Files in `PATH.service`, mode 0444, replaced as a whole. `netrc`: what stock clients read by themselves. */

@@ -28,6 +28,8 @@ export interface DoorChoices {
 	holdSeconds: number;
 	/** Where the inference API listens on `serve`. */
 	apiPort: number;
+	/** Roles of the tailnet's members, by login or @domain; none while the funnel is off. */
+	tailnet: Readonly<Record<string, string>> | undefined;
 }
 
 export const doorSettings = (settings: Settings): DoorChoices => ({
@@ -37,6 +39,7 @@ export const doorSettings = (settings: Settings): DoorChoices => ({
 	logLevel: settings["door.logLevel"],
 	holdSeconds: settings["door.holdSeconds"],
 	apiPort: settings["api.port"],
+	tailnet: settings.funnel === "on" ? settings["funnel.tailnet"] : undefined,
 });
 
 export interface DoorArgs extends DoorChoices {
@@ -88,6 +91,10 @@ export class Door extends Service {
 					DOOR_SESSION_MAX_DAYS: String(args.session.maxDays),
 					DOOR_LOG_LEVEL: args.logLevel,
 					DOOR_HOLD_SECONDS: String(args.holdSeconds),
+					...(args.tailnet && {
+						DOOR_TAILNET_GATEWAY: ALIAS.tailscale,
+						DOOR_TAILNET_ROLES: JSON.stringify(args.tailnet),
+					}),
 				},
 				networks: Object.entries(PLACES).map(([network, aliases]) => ({
 					network: args.networks[network as NetworkName],

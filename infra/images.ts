@@ -52,6 +52,17 @@ export interface Recipe {
 
 const MINIO_MODULE = "infra/images/minio";
 
+const TAILSCALE_MODULE = "infra/images/tailscale";
+/** As in its go.mod. Without the stamp the programs call themselves `-ERR-BuildInfo`. */
+const TAILSCALE_VERSION = "1.102.5";
+
+const tailscale = (program: string): GoBinary => ({
+	module: TAILSCALE_MODULE,
+	package: `tailscale.com/cmd/${program}`,
+	ldflags: `-s -w -X tailscale.com/version.longStamp=${TAILSCALE_VERSION} -X tailscale.com/version.shortStamp=${TAILSCALE_VERSION}`,
+	output: program,
+});
+
 export const RECIPES: Record<Image, Recipe> = {
 	postgres: { folder: "infra/images/postgres", extras: [] },
 	minio: {
@@ -82,6 +93,11 @@ export const RECIPES: Record<Image, Recipe> = {
 		takesFrom: ["mlflow"],
 	},
 	api: { folder: "infra/images/api", extras: [] },
+	tailscale: {
+		folder: TAILSCALE_MODULE,
+		extras: [],
+		go: ["tailscaled", "tailscale", "containerboot"].map(tailscale),
+	},
 	keeper: { folder: "infra/images/keeper", extras: [] },
 	courier: { folder: "infra/images/courier", extras: [] },
 };

@@ -1,15 +1,15 @@
 /**
  * What runs: the Pulumi program of a stack. `npm start` runs it inline; the official CLI finds it by Pulumi.yaml.
- *
  *   host's loopback --(edge)--> door --(data)--> mlflow, minio, postgres
  *   other containers --(clients)--'  '--(serve)--> api, which finds MLflow through the door alone
+ *   tailnet, Funnel --(uplink)--> tailscale --(ident)--> door, if the settings say so
  */
-
 import { Api } from "./api.ts";
 import { apiSettings } from "./api-settings.ts";
 import { configuration } from "./configuration.ts";
 import { hostName } from "./contract.ts";
 import { Door, doorSettings } from "./door.ts";
+import { Funnel } from "./funnel.ts";
 import { Minio } from "./minio.ts";
 import { Mlflow } from "./mlflow.ts";
 import { createNetworks } from "./networks.ts";
@@ -18,11 +18,10 @@ import { databaseConnections } from "./settings.ts";
 import { createVolumes } from "./volumes.ts";
 
 export default async function program() {
-	const { settings, stackName, passwords, identities, secretEnv } = configuration();
+	const { settings, stackName, passwords, identities, secretEnv, authKey } = configuration();
 	const networks = createNetworks(stackName);
 	const { data, service } = createVolumes(stackName);
 	const inside = { stackName, network: networks.data };
-
 	const postgres = new Postgres({
 		...inside,
 		memory: settings["postgres.memory"],
@@ -57,6 +56,7 @@ export default async function program() {
 		after: [postgres, minio, mlflow],
 	});
 	new Api({ stackName, ...apiSettings(settings), secretEnv, networks, service, after: [door] });
+	if (settings.funnel === "on") new Funnel({ stackName, settings, authKey, networks, data, after: [door] });
 
 	return { url: `http://localhost:${settings.port}`, clientsNetwork: hostName.network(stackName, "clients") };
 }

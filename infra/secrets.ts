@@ -1,5 +1,5 @@
 /** The stack's secrets, and the files that carry them into the parts. Every value here is a secret output. */
-import { type Input, interpolate, type Output } from "@pulumi/pulumi";
+import { type Input, interpolate, type Output, secret } from "@pulumi/pulumi";
 import { ALIAS, DATABASE, PORT, SECRET_FILE, STORE } from "./contract.ts";
 
 /** File name below `PATH.secrets` -> content. */
@@ -23,6 +23,12 @@ export const trackingFiles = (database: Input<string>, store: Input<string>): Se
 		interpolate`${ALIAS.postgres}:${PORT.postgres}:${DATABASE.mlflow}:${DATABASE.mlflow}:${database}\n`,
 	[SECRET_FILE.mlflow.store]:
 		interpolate`[default]\naws_access_key_id = ${STORE.users.mlflow}\naws_secret_access_key = ${store}\n`,
+});
+
+/** For the node of the tailnet: what it joins with, if it has to, and what it serves. */
+export const tailscaleFiles = (authKey: Output<string> | undefined, serve: string): SecretFiles => ({
+	[SECRET_FILE.tailscale.serve]: secret(serve),
+	...(authKey && { [SECRET_FILE.tailscale.authKey]: authKey }),
 });
 
 /** For the door. */

@@ -7,6 +7,7 @@ import { z } from "zod";
 import { type Part, PORT, PROJECT } from "./contract.ts";
 import { isIdentityKey } from "./identities.ts";
 import { SECRET_KEYS } from "./secret-keys.ts";
+import { tailnetRoles } from "./tailnet-roles.ts";
 
 /** What a setting may be in the program. */
 export type SettingValue = string | number | boolean | Readonly<Record<string, string>>;
@@ -88,11 +89,13 @@ const variables = {
 /** More than any machine this runs on has; catches a value given in bytes. */
 const MOST_MEMORY = 1_048_576;
 
+const usualName = (stack: string): string => (stack === "local" ? PROJECT : `${PROJECT}-${stack}`);
+
 export const SETTINGS = {
 	name: {
 		schema: text(/^[a-z][a-z0-9]*(-[a-z0-9]+)*$/, 30),
 		expects: "a name of 1 to 30 lower-case letters, digits and single hyphens that begins with a letter",
-		default: (stack) => (stack === "local" ? PROJECT : `${PROJECT}-${stack}`),
+		default: usualName,
 		defaultInWords: "`mlgate` for the stack `local`, else `mlgate-<stack>`",
 		unit: "",
 		meaning: "What everything of the stack is called on the host.",
@@ -270,10 +273,76 @@ export const SETTINGS = {
 		meaning: "Whether the inference API has a way to the internet.",
 		restarts: ["api"],
 	},
+	funnel: {
+		...choice("off", "on"),
+		default: () => "off",
+		unit: "",
+		meaning: "Whether the door has a public URL through Tailscale Funnel, on port 8443.",
+		restarts: ["door", "tailscale"],
+	},
+	"funnel.hostname": {
+		schema: text(/^[a-z0-9]([a-z0-9-]*[a-z0-9])?$/, 63),
+		expects: "1 to 63 lower-case letters, digits and hyphens, without a hyphen at either end",
+		default: (stack) =>
+			usualName(stack)
+				.toLowerCase()
+				.replace(/[^a-z0-9]+/g, "-")
+				.slice(0, 63),
+		defaultInWords: "as that of `name`",
+		unit: "",
+		meaning:
+			"The node's name in the tailnet: https://<hostname>.<tailnet>.ts.net:8443. It is public: certificates are listed.",
+		restarts: ["tailscale"],
+	},
+	"funnel.authKey": {
+		schema: text(/^(tskey-auth-[A-Za-z0-9-]{4,})?$/, 300),
+		expects: "an auth key of Tailscale, which begins with tskey-auth-",
+		default: () => "",
+		defaultInWords: "none",
+		secret: true,
+		unit: "",
+		meaning:
+			"What the node joins the tailnet with, once: given on standard input and kept encrypted. It is not needed any more when it has joined.",
+		restarts: ["tailscale"],
+	},
+	"funnel.controlUrl": {
+		schema: text(/^(https?:\/\/[A-Za-z0-9.-]+(:\d{1,5})?)?$/, 300),
+		expects: "http(s)://host[:port]",
+		default: () => "",
+		defaultInWords: "Tailscale's own",
+		unit: "",
+		meaning: "Another control server, for tests. Funnel itself needs Tailscale's.",
+		restarts: ["tailscale"],
+	},
+	"funnel.tailnet": {
+		...tailnetRoles,
+		default: () => "{}",
+		unit: "",
+		meaning:
+			"Which role members of the tailnet have without a password, by login or by the domain of their logins. Whoever is not named is a stranger.",
+		restarts: ["door"],
+	},
+	"funnel.memory": {
+		...whole(256, MOST_MEMORY),
+		default: () => "256",
+		unit: "MiB",
+		meaning: "Memory limit of the node in the tailnet.",
+		restarts: [],
+	},
 } as const satisfies Record<string, Setting>;
 
 export type SettingKey = keyof typeof SETTINGS;
 export const SETTING_KEYS = Object.keys(SETTINGS) as SettingKey[];
+
+/** The setting that bounds a part's memory. */
+export const MEMORY_SETTING = {
+	postgres: "postgres.memory",
+	minio: "minio.memory",
+	mlflow: "mlflow.memory",
+	door: "door.memory",
+	api: "api.memory",
+	tailscale: "funnel.memory",
+} as const satisfies Record<Part, SettingKey>;
 
 /** Every setting by its key, with the type of its schema. */
 export type Settings = Readonly<{ [Key in SettingKey]: z.output<(typeof SETTINGS)[Key]["schema"]> }>;

@@ -17,6 +17,7 @@ import { command as tokens } from "./commands/tokens.ts";
 import { command as train } from "./commands/train.ts";
 import { command as up } from "./commands/up.ts";
 import { command as users } from "./commands/users.ts";
+import { command as verify } from "./commands/verify.ts";
 import { command as why } from "./commands/why.ts";
 import type { Command, CommandGroup } from "./lib/command.ts";
 
@@ -35,6 +36,7 @@ export const COMMANDS: readonly (Command | CommandGroup)[] = [
 	tokens,
 	rotate,
 	config,
+	verify,
 	backup,
 	backups,
 	restore,

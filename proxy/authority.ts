@@ -5,12 +5,13 @@ import type { Role } from "./roles.ts";
 import type { Scope } from "./scopes.ts";
 
 export interface Identity {
-	kind: "token" | "session" | "password";
+	/** `tailnet`: nothing was sent but who somebody is in the tailnet, so any page in their browser may send it. */
+	kind: "token" | "session" | "password" | "tailnet";
 	/** The user's name. */
 	user: string;
 	/** Effective: the lower of the credential's and its owner's, now. */
 	role: Role;
-	/** Token id, session id or user id. */
+	/** Token id, session id, user id, or `tailnet:<login>`. */
 	credential: string;
 	/** A token's name. */
 	name?: string;
@@ -35,7 +36,10 @@ export interface RequestFacts {
 	method: string;
 	headers: IncomingHttpHeaders;
 	listener: Listener;
+	/** The client's, where the gateway told it; else the connection's. */
 	remoteAddress: string;
+	/** A login of the tailnet's, vouched for by its gateway. */
+	tailnet?: string | undefined;
 	/** `scheme://host[:port]` of this request as we see it; the host is one of the listener's own. */
 	origin: string;
 }
@@ -49,7 +53,7 @@ export interface Check {
 
 export interface Authority {
 	/**
-	 * Order: Bearer, Basic (`<anything>:<token>` or `<user>:<password>`), session cookie.
+	 * Order: Bearer, Basic (`<anything>:<token>` or `<user>:<password>`), session cookie, member of the tailnet.
 	 * A refused credential never falls back to a weaker one.
 	 */
 	authenticate(facts: RequestFacts): Promise<Verdict>;

@@ -25,11 +25,13 @@ import { RateLimits, type Rates } from "./rates.ts";
 import { type ReadsOptions, readsAnswerer } from "./reads/index.ts";
 import { createDoorServer } from "./server.ts";
 import type { DoorSettings } from "./settings.ts";
+import { Gateway, type GatewayOptions } from "./tailnet/gateway.ts";
+import type { PublicName } from "./tailnet/public-name.ts";
 import { uiAnswerer } from "./ui/index.ts";
 
 export interface DoorOptions {
 	settings: Pick<DoorSettings, "listeners" | "metrics" | "drainSeconds" | "holdSeconds"> &
-		Partial<Pick<DoorSettings, "name" | "api" | "uiFolder">> & {
+		Partial<Pick<DoorSettings, "name" | "api" | "uiFolder" | "tailnet">> & {
 			mlflow: Pick<DoorSettings["mlflow"], "url">;
 		};
 	authority: Authority;
@@ -40,6 +42,10 @@ export interface DoorOptions {
 	artifacts?: Pick<ArtifactsOptions, "store" | "journal" | "limits" | "pace">;
 	/** What makes creates exact-once. Without it they are forwarded, and an answer that is lost is a 503. */
 	creates?: Pick<Creates, "intents" | "finder">;
+	/** What the public calls us. */
+	publicName?: Pick<PublicName, "host">;
+	/** For tests. */
+	gateway?: Pick<GatewayOptions, "lookup" | "now">;
 	/** Milliseconds; for tests. */
 	transfers?: Pick<TransferOptions, "sweep" | "clientIdle">;
 	/** What one credential may ask; for tests. */
@@ -91,6 +97,8 @@ export async function openDoor({
 	log,
 	artifacts: place,
 	creates,
+	publicName,
+	gateway: finding,
 	transfers: pace,
 	rates,
 	reads,
@@ -98,7 +106,10 @@ export async function openDoor({
 	holds: room,
 }: DoorOptions): Promise<Door> {
 	let accepting = true;
-	const bound = await resolveListeners(settings.listeners);
+	const bound = await resolveListeners(
+		settings.listeners,
+		settings.tailnet && (() => publicName?.host ?? null),
+	);
 	/** For the door's own looks, which must not wait. */
 	const direct = openUpstream(settings.mlflow.url);
 	const holds: Holds = new Holds({
@@ -133,12 +144,20 @@ export async function openDoor({
 	const metrics: Metrics = new Metrics({ transfers: () => transfers.size, upstream: () => upstream.stats });
 	const artifacts =
 		place &&
-		openArtifacts({ ...place, mlflow: mlflowOver(upstream), log, moved: metrics.moved.bind(metrics) });
+		openArtifacts({
+			...place,
+			mlflow: mlflowOver(upstream),
+			log,
+			moved: metrics.moved.bind(metrics),
+			away: (why) => holds.away("minio", why),
+		});
 	metrics.holds(() => holds.list());
 	if (artifacts !== undefined) metrics.uploads(() => artifacts.unfinished);
 	const checks = async () => (await Promise.all([probeUpstream(direct), artifacts?.check() ?? []])).flat();
+	const { tailnet } = settings;
 	const handle = openPipeline({
 		authority,
+		gateway: tailnet && new Gateway({ host: tailnet.gateway, log, ...finding }),
 		pages,
 		doorRoutes: doorRoutes({ authority, probe: checks, accepting: () => accepting }),
 		signedRoutes: new Map(artifacts ? [partRoute(artifacts, authority)] : []),

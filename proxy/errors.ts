@@ -54,6 +54,7 @@ export const DOOR_ERRORS = {
 		"A cookie that MLflow's pages would turn into a request header was planted. It is being cleared.",
 	),
 	HOST_UNKNOWN: badRequest("The Host header names none of this server's names"),
+	GATEWAY_ONLY: denied("This address answers the stack's own node in the tailnet and nobody else."),
 	CONNECTION_OPTION: badRequest("The Connection header may say keep-alive or close only"),
 	UPGRADE_REFUSED: badRequest("Protocol upgrades are refused"),
 	BODY_REFUSED: badRequest("This method takes no body"),

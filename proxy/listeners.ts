@@ -7,18 +7,28 @@ import { networkInterfaces } from "node:os";
 import type { Listener } from "../infra/contract.ts";
 import type { ListenerSettings } from "./settings.ts";
 
-/** What requests of a listener mean. Identity and forwarded headers are believed on none of them. */
+/** What requests of a listener mean. */
 export interface Trust {
 	/** What the client speaks. Decides the origin that writes must come from, and whether cookies are Secure. */
 	scheme: "http" | "https";
+	/**
+	 * Identity and forwarded headers are believed, from the tailnet's gateway, which alone may come here. Without a
+	 * gateway in the settings they are believed nowhere.
+	 */
+	tailnet: boolean;
+}
+
+/** Whether a Host header, in lower case, names us. */
+export interface Hosts {
+	has(host: string): boolean;
 }
 
 export const TRUST: Readonly<Record<Listener, Trust>> = {
-	edge: { scheme: "http" },
-	clients: { scheme: "http" },
-	serve: { scheme: "http" },
+	edge: { scheme: "http", tailnet: false },
+	clients: { scheme: "http", tailnet: false },
+	serve: { scheme: "http", tailnet: false },
 	/** Tailscale stands in front and ends TLS. */
-	ident: { scheme: "https" },
+	ident: { scheme: "https", tailnet: true },
 };
 
 export interface BoundListener {
@@ -26,8 +36,8 @@ export interface BoundListener {
 	/** An address of one of our own interfaces. */
 	address: string;
 	port: number;
-	/** Accepted Host headers, in lower case. */
-	hosts: ReadonlySet<string>;
+	/** Accepted Host headers. */
+	hosts: Hosts;
 	trust: Trust;
 }
 
@@ -64,14 +74,21 @@ export async function ownAddress(name: string): Promise<string> {
 	return address;
 }
 
-/** @throws {ListenerError} */
-export async function resolveListeners(settings: readonly ListenerSettings[]): Promise<BoundListener[]> {
+/**
+ * @param publicName what the public calls us, where there is a gateway: the one name that it may come for. It may
+ * change at any time; null: not known yet
+ * @throws {ListenerError}
+ */
+export async function resolveListeners(
+	settings: readonly ListenerSettings[],
+	publicName?: () => string | null,
+): Promise<BoundListener[]> {
 	return await Promise.all(
 		settings.map(async ({ name, bind, port, hosts }) => ({
 			name,
 			address: await ownAddress(bind),
 			port,
-			hosts: new Set(hosts),
+			hosts: TRUST[name].tailnet && publicName ? { has: (host) => host === publicName() } : new Set(hosts),
 			trust: TRUST[name],
 		})),
 	);

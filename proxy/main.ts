@@ -8,6 +8,7 @@ import { holdCommands } from "./hold/commands.ts";
 import { openLog } from "./log.ts";
 import { rehearse } from "./rehearse.ts";
 import { type DoorSettings, readSettings, SettingsError } from "./settings.ts";
+import { PublicName } from "./tailnet/public-name.ts";
 
 /** More unexpected errors than this within a minute, and the process starts afresh. */
 const SURPRISES = 20;
@@ -62,20 +63,22 @@ const creates =
 	settings.mlflow.database === undefined
 		? undefined
 		: await openCreates(settings.database, settings.mlflow.database, log);
+// Beside the key, on the volume that outlives the door.
+const publicName = new PublicName(join(dirname(settings.keyFile), "public-name"));
 const open = await openDoor({
 	settings,
+	publicName,
 	authority,
 	pages,
 	audit,
 	log,
 	...(creates && { creates }),
-	// Beside the key, on the volume that outlives the door.
 	artifacts: { store: settings.store, journal: join(dirname(settings.keyFile), "uploads") },
 });
 await accounts.control.listen({
 	checks: open.checks,
 	writes: open.writes,
-	commands: holdCommands(open.holds),
+	commands: { ...holdCommands(open.holds), ...publicName.commands() },
 });
 // From here on it is worth keeping: what goes wrong before ends the process.
 door = open;

@@ -25,10 +25,14 @@ import { EVERY_TAIL, routeOf } from "./routes/every.ts";
 import { quirk } from "./routes/quirks.ts";
 import { outOfScope } from "./scopes.ts";
 import type { SignedRoute } from "./signed.ts";
+import type { Caller } from "./tailnet/caller.ts";
+import type { Gateway } from "./tailnet/gateway.ts";
 
 export interface PipelineOptions {
 	authority: Pick<Authority, "authenticate" | "checkCsrf" | "setCookies" | "clearPlanted">;
 	audit: RequestAudit;
+	/** Who brings the tailnet here, if anybody. */
+	gateway?: Pick<Gateway, "caller"> | undefined;
 	pages: Pages;
 	doorRoutes: ReadonlyMap<string, DoorRoute>;
 	/** By path. */
@@ -87,6 +91,8 @@ class Exchange {
 	kind: Kind = "unknown";
 	rule: string | undefined;
 	code: DoorErrorCode | undefined;
+	/** The client's. */
+	address: string;
 	identity: Identity | undefined;
 	target: Target | undefined;
 	/** Of what changes something, where it was small. */
@@ -104,6 +110,7 @@ class Exchange {
 		this.res = res;
 		this.listener = listener;
 		this.upgrade = upgrade;
+		this.address = req.socket.remoteAddress ?? "";
 	}
 
 	refuse(code: DoorErrorCode, headers: readonly string[] = []): void {
@@ -123,8 +130,8 @@ export type Handle = (
 const QUIET: ReadonlySet<Kind> = new Set<Kind>(["read", "static", "door", "inference"]);
 
 export function openPipeline(options: PipelineOptions): Handle {
-	const { authority, pages, doorRoutes, signedRoutes, answerers, audit, rates, metrics, log, accepting } =
-		options;
+	const { authority, pages, doorRoutes, signedRoutes, answerers, audit, rates, metrics, log } = options;
+	const { gateway, accepting } = options;
 	const exactPages = new Set(pages.paths.filter((path) => !path.endsWith("/")));
 	const pagesBelow = pages.paths.filter((path) => path.endsWith("/"));
 	const isPage = (path: string) =>
@@ -141,7 +148,7 @@ export function openPipeline(options: PipelineOptions): Handle {
 			audit.answered({
 				identity: x.identity,
 				listener: x.listener.name,
-				address: x.req.socket.remoteAddress ?? "",
+				address: x.address,
 				kind: x.kind,
 				rule: x.rule,
 				path: x.target?.path ?? "",
@@ -197,6 +204,13 @@ export function openPipeline(options: PipelineOptions): Handle {
 
 	async function serve(x: Exchange): Promise<void> {
 		const { req, res, listener } = x;
+		let caller: Caller | undefined;
+		if (gateway !== undefined && listener.trust.tailnet) {
+			caller = await gateway.caller(req);
+			if (x.gone) return;
+			if (caller === undefined) return x.refuse("GATEWAY_ONLY");
+			x.address = caller.address;
+		}
 		const target = gate(req, listener.hosts, EVERY_TAIL, x.upgrade !== undefined);
 		if ("refused" in target) {
 			if (target.close) res.shouldKeepAlive = false;
@@ -220,7 +234,8 @@ export function openPipeline(options: PipelineOptions): Handle {
 			method,
 			headers: req.headers,
 			listener: listener.name,
-			remoteAddress: req.socket.remoteAddress ?? "",
+			remoteAddress: x.address,
+			tailnet: caller?.login,
 			origin: `${listener.trust.scheme}://${req.headers.host?.toLowerCase()}`,
 		};
 		if (isPage(path)) {

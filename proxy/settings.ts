@@ -4,6 +4,7 @@
  */
 import { z } from "zod";
 import { LISTENERS } from "../infra/contract.ts";
+import { ROLES, type Role } from "./roles.ts";
 
 const port = z.int().min(1).max(65_535);
 const hostName = z
@@ -21,16 +22,24 @@ const listener = z.strictObject({
 	hosts: z.array(hostHeader).min(1, "needs at least one accepted host"),
 });
 
-const listeners = z
-	.string()
-	.transform((text, context) => {
-		try {
-			return JSON.parse(text) as unknown;
-		} catch {
-			context.addIssue({ code: "custom", message: "is not JSON" });
-			return z.NEVER;
-		}
-	})
+const json = z.string().transform((text, context) => {
+	try {
+		return JSON.parse(text) as unknown;
+	} catch {
+		context.addIssue({ code: "custom", message: "is not JSON" });
+		return z.NEVER;
+	}
+});
+
+/** Logins of the tailnet and `@domain`s, in lower case. A whole domain never is admin. */
+const tailnetRoles = json
+	.pipe(z.record(z.string().regex(/^[^@A-Z\s]*@[^@A-Z\s]+$/, "must be a login or @domain"), z.enum(ROLES)))
+	.refine(
+		(roles) => Object.entries(roles).every(([who, role]) => !who.startsWith("@") || role !== "admin"),
+		"makes a whole domain admin",
+	);
+
+const listeners = json
 	.pipe(z.array(listener).min(1, "needs at least one listener"))
 	.refine((all) => new Set(all.map(({ name }) => name)).size === all.length, "names a listener twice");
 
@@ -76,6 +85,8 @@ const environment = z.object({
 	DOOR_SERVICE_FOLDER: file.optional(),
 	DOOR_METRICS_BIND: address.optional(),
 	DOOR_UI_FOLDER: file.optional(),
+	DOOR_TAILNET_GATEWAY: hostName.optional(),
+	DOOR_TAILNET_ROLES: tailnetRoles.default({}),
 	DOOR_SESSION_IDLE_HOURS: count(1, 24 * 30).default(12),
 	DOOR_SESSION_MAX_DAYS: count(1, 365).default(7),
 	DOOR_LOG_LEVEL: z.enum(["debug", "info", "warn", "error"]).default("info"),
@@ -112,6 +123,8 @@ export interface DoorSettings {
 	readonly metrics: { readonly host: string; readonly port: number } | undefined;
 	/** MLflow's static files, compressed. Without it MLflow answers them. */
 	readonly uiFolder: string | undefined;
+	/** Where members of the tailnet come from, and who they are here. Without it nobody is believed to be one. */
+	readonly tailnet: { readonly gateway: string; readonly roles: Readonly<Record<string, Role>> } | undefined;
 	readonly session: { readonly idleHours: number; readonly maxDays: number };
 	readonly logLevel: "debug" | "info" | "warn" | "error";
 	/** How long a stop waits for what is running, in seconds. Keep it below the container's stop grace. */
@@ -176,6 +189,10 @@ export function readSettings(env: Readonly<Record<string, string | undefined>>):
 		controlSocket: all.DOOR_CONTROL_SOCKET,
 		metrics: all.DOOR_METRICS_BIND,
 		uiFolder: all.DOOR_UI_FOLDER,
+		tailnet:
+			all.DOOR_TAILNET_GATEWAY === undefined
+				? undefined
+				: { gateway: all.DOOR_TAILNET_GATEWAY, roles: all.DOOR_TAILNET_ROLES },
 		session: { idleHours: all.DOOR_SESSION_IDLE_HOURS, maxDays: all.DOOR_SESSION_MAX_DAYS },
 		logLevel: all.DOOR_LOG_LEVEL,
 		drainSeconds: all.DOOR_DRAIN_SECONDS,

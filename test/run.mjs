@@ -10,11 +10,13 @@ const checkout = dirname(dirname(fileURLToPath(import.meta.url)));
 const modules = join(checkout, "node_modules");
 const reports = join(checkout, ".mlgate", "test-reports");
 
+const PROJECT = "--project=";
+const wanted = process.argv.slice(2).filter((word) => word.startsWith(PROJECT));
 /** For vitest: a file or `-t <name>`, which a project may have nothing of. */
-const wishes = process.argv.slice(2);
+const wishes = process.argv.slice(2).filter((word) => !word.startsWith(PROJECT));
 
 /** Projects of vitest.config.ts. One after the other: a stack that does not come up leaves the unit tests their say. */
-const PROJECTS = ["unit", "e2e"];
+const projects = wanted.length > 0 ? wanted.map((word) => word.slice(PROJECT.length)) : ["unit", "e2e"];
 
 await ensureDependencies();
 const node = node24();
@@ -68,7 +70,7 @@ function runProject(name) {
 
 mkdirSync(reports, { recursive: true });
 for (const [name, check] of Object.entries(checks)) if (check() !== 0) fail(name);
-for (const name of PROJECTS) runProject(name);
+for (const name of projects) runProject(name);
 
 const { passed, failed, skipped } = counted;
 process.stdout.write(`\n${passed} passed, ${failed} failed, ${skipped} skipped\n`);

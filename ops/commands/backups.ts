@@ -19,7 +19,8 @@ export const command = defineCommand({
 		if (again) {
 			for (const backup of found.backups) wrong.set(backup.id, await look(context, backup));
 		}
-		const damaged = [...wrong.values()].some((problems) => problems.length > 0);
+		const damaged =
+			again && (found.unusable.length > 0 || [...wrong.values()].some((problems) => problems.length > 0));
 		// What was just looked at has a new time.
 		const backups = again ? found.backups.map(({ id }) => findBackup(folder, id)) : found.backups;
 		return {

@@ -169,6 +169,7 @@ const COLOURS: Readonly<Record<Part, Style>> = {
 	mlflow: "good",
 	door: "cyan",
 	api: "warn",
+	tailscale: "bold",
 };
 
 function shower({ json, print }: Context, grep: RegExp | undefined): Show {

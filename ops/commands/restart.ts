@@ -23,7 +23,8 @@ export const command = defineCommand({
 		if (before.verdict === "stopped" || before.verdict === "absent") throw await notHealthy(identity, before);
 
 		// In the order in which they need one another.
-		const parts = PARTS.filter((part) => wanted.length === 0 || wanted.includes(part));
+		const there = wanted.length > 0 ? wanted : before.parts.map(({ part }) => part);
+		const parts = PARTS.filter((part) => there.includes(part));
 		const done: Restarted[] = [];
 		for (const part of parts) {
 			try {

@@ -85,8 +85,10 @@ function page(seen: Overview, paint: Paint): string {
 }
 
 /** What is good to know and no reason to call the stack ill. */
-function notes({ dataVolumes, keeper, endingTokens = [], cutOff }: Overview, paint: Paint): string[] {
+function notes(seen: Overview, paint: Paint): string[] {
+	const { dataVolumes, keeper, endingTokens = [], cutOff, publicUrl } = seen;
 	const lines = [
+		...(publicUrl ? [`Public: ${publicUrl} (from outside: npx mlgate verify funnel)`] : []),
 		dataVolumes.length > 0 ? `Data: ${list(dataVolumes)}; keeper ${keeper.state}` : "Data: none",
 	];
 	for (const { name, user, expires } of endingTokens)

@@ -5,6 +5,7 @@ import { type Context, defineCommand } from "../lib/command.ts";
 import { ensureDataVolumes } from "../lib/data-volumes.ts";
 import { ensureDiskSpace } from "../lib/disk.ts";
 import { control, type OneTimeLink } from "../lib/door.ts";
+import { announce, type PublicUrl } from "../lib/funnel/announce.ts";
 import { type Held, Holds } from "../lib/holds.ts";
 import { type Identity, identify } from "../lib/identity.ts";
 import { ensureKeeper } from "../lib/keeper.ts";
@@ -35,6 +36,7 @@ export const command = defineCommand({
 		const result = await bringUp(context, stack, identity);
 		await new Holds(identity.name, report).releaseForgotten();
 		const token = await control(identity.name, "service-token");
+		const open = await announce(identity);
 		const { parts, checks } = await awaitHealth(identity, { report, interrupted });
 		const { created, updated, replaced, deleted, changed } = result;
 		const admin = await firstAdmin(identity, context);
@@ -42,6 +44,7 @@ export const command = defineCommand({
 			json: {
 				stack: context.stack,
 				...identity,
+				publicUrl: open.url,
 				verdict: "healthy",
 				changed,
 				changes: { created, updated, replaced, deleted },
@@ -57,6 +60,7 @@ export const command = defineCommand({
 					: `Nothing to change: ${identity.name} is up and healthy.`,
 				...result.held.map(heldText),
 				`URL: ${identity.url}`,
+				...publicText(open),
 				...(admin.link ? linkText(identity, admin.link) : []),
 				`Next: npx mlgate train`,
 			].join("\n"),
@@ -119,6 +123,11 @@ const linkText = ({ url }: Identity, { path, expires }: OneTimeLink) => [
 
 const heldText = ({ part, seconds, requests, longest, refused }: Held) =>
 	`Requests waited for ${part} for ${duration(seconds * 1000)}: ${requests}, the longest ${duration(longest * 1000)}${refused > 0 ? `, ${refused} refused` : ""}.`;
+/** What the public gets, and what it does not get any more. */
+function publicText({ url, before }: PublicUrl): string[] {
+	if (url) return [`Public URL: ${url} (from outside: npx mlgate verify funnel)`];
+	return before ? [`The funnel is off: ${before} leads nowhere any more.`] : [];
+}
 
 function changes({ created, updated, replaced, deleted }: UpResult): string {
 	const counts = { made: created, changed: updated, replaced, removed: deleted };

@@ -2,13 +2,13 @@
  * Makes the stack what the settings say while people work with it: only what changes is replaced, each new part has
  * run before its old one goes, requests wait at the door meanwhile, and what does not come up is put back.
  */
-import { PARTS, type Part } from "../../infra/contract.ts";
+import { OPTIONAL_PARTS, PARTS, type Part } from "../../infra/contract.ts";
 import { confirmInPerson } from "./ask.ts";
-import { notHealthy } from "./await-health.ts";
+import { awaitHealth, notHealthy } from "./await-health.ts";
 import { rehearse } from "./candidate/rehearsal.ts";
 import type { Context } from "./command.ts";
 import { type Container, containersOf, partOf } from "./docker.ts";
-import type { HeldPart } from "./door.ts";
+import { isHeldPart } from "./door.ts";
 import { OpsError } from "./errors.ts";
 import { examine } from "./health.ts";
 import { type Held, Holds } from "./holds.ts";
@@ -40,7 +40,8 @@ export async function apply(context: Context, stack: StackHandle, identity: Iden
 	const containers = await containersOf(name);
 	const leaving = leavingParts(containers, plan);
 	// Where something is amiss already, a candidate would fail of that, and there is nothing good to go back to.
-	const serving = leaving.length > 0 && PARTS.every((part) => containers.some(isWell(part)));
+	const serving =
+		leaving.length > 0 && PARTS.every((part) => OPTIONAL_PARTS.has(part) || containers.some(isWell(part)));
 	if (serving) {
 		for (const { part, replaced } of leaving)
 			if (replaced) await rehearse(part, { name, declared, report, interrupted });
@@ -50,11 +51,11 @@ export async function apply(context: Context, stack: StackHandle, identity: Iden
 	/** As soon as a part is back, so that nobody waits for the others as well. */
 	const released: Promise<Held | undefined>[] = [];
 	const release = (part: Part) => {
-		if (part !== "door") released.push(holds.release(part));
+		if (isHeldPart(part)) released.push(holds.release(part));
 	};
 	try {
 		// Who needs others first: nobody waits for a part behind one that still answers.
-		for (const { part } of leaving.toReversed()) if (part !== "door") await holds.hold(part as HeldPart);
+		for (const { part } of leaving.toReversed()) if (isHeldPart(part)) await holds.hold(part);
 		interrupted.throwIfAborted();
 		const result = await stack.up({ onThere: release });
 		const held = [...(await Promise.all(released)), ...(await holds.releaseAll())];
@@ -62,7 +63,7 @@ export async function apply(context: Context, stack: StackHandle, identity: Iden
 	} catch (error) {
 		const cause = await withCause(error, identity);
 		if (!lastGood || interrupted.aborted) throw cause;
-		throw await putBack(stack, lastGood, cause, identity);
+		throw await putBack(context, stack, lastGood, cause, identity, () => holds.releaseAll());
 	} finally {
 		await holds.releaseAll();
 	}
@@ -103,13 +104,17 @@ async function withCause(error: unknown, identity: Identity): Promise<unknown> {
 }
 
 async function putBack(
+	{ report, interrupted }: Context,
 	stack: StackHandle,
 	asIn: LastGood,
 	cause: unknown,
 	identity: Identity,
+	release: () => Promise<unknown>,
 ): Promise<unknown> {
 	try {
 		await stack.up({ asIn });
+		await release();
+		await awaitHealth(identity, { report, interrupted });
 	} catch (second) {
 		const why = second instanceof OpsError ? second.problem.what : (second as Error).message;
 		return problem(cause, {
@@ -132,7 +137,7 @@ function problem(
 	{ code, what, also, fix }: { code: string; what: string; also: string; fix: string },
 ): OpsError {
 	const first = cause instanceof OpsError ? cause.problem : undefined;
-	const why = [first?.what ?? (cause as Error).message, first?.why, also].filter(Boolean).join(" ");
+	const why = `${first?.what ?? (cause as Error).message} ${also}`;
 	return new OpsError(
 		{ code, kind: "unhealthy", what, why, fix, ...(first?.said && { said: first.said }) },
 		{ cause },

@@ -14,9 +14,13 @@ export interface DockerStream {
 
 const KEPT_CHARS = 8_192;
 
+/**
+ * @param signal ends it. Without one it is sheltered: a process group of its own, which no Ctrl-C reaches, for what
+ * must not be torn in the middle.
+ */
 export function openDockerStream(args: readonly string[], signal?: AbortSignal): DockerStream {
 	signal?.throwIfAborted();
-	const child = spawn("docker", args, { stdio: ["pipe", "pipe", "pipe"] });
+	const child = spawn("docker", args, { stdio: ["pipe", "pipe", "pipe"], detached: signal === undefined });
 	let said = "";
 	child.stderr.setEncoding("utf8").on("data", (text: string) => {
 		said = (said + text).slice(-KEPT_CHARS);

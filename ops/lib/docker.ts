@@ -39,7 +39,7 @@ export interface Container {
 		PortBindings: Record<string, readonly { HostIp: string; HostPort: string }[] | null> | null;
 	};
 	Mounts: readonly { Type: string; Name?: string; Destination: string; RW: boolean }[];
-	NetworkSettings: { Networks: Record<string, { Aliases: readonly string[] | null }> };
+	NetworkSettings: { Networks: Record<string, { Aliases: readonly string[] | null; IPAddress: string }> };
 }
 
 export interface Volume {

@@ -1,4 +1,5 @@
 /** The door's control commands: `docker exec` into its container, JSON in and out. No port, no token. */
+import type { Part } from "../../infra/contract.ts";
 import { containerOf, failed, start } from "./docker.ts";
 import { type ExitKind, OpsError } from "./errors.ts";
 
@@ -62,7 +63,11 @@ export interface OneTimeLink {
 }
 
 /** The parts that the door can hold requests for. `postgres` holds what MLflow answers, too. */
-export type HeldPart = "mlflow" | "minio" | "postgres" | "api";
+export const HELD_PARTS = ["mlflow", "minio", "postgres", "api"] as const satisfies readonly Part[];
+export type HeldPart = (typeof HELD_PARTS)[number];
+
+/** Whether requests can wait for a part: nobody asks for the others through the door. */
+export const isHeldPart = (part: Part): part is HeldPart => HELD_PARTS.some((held) => held === part);
 
 export interface Drained {
 	part: HeldPart;
@@ -98,6 +103,7 @@ type Named = { name: string };
 /** What each control command takes and gives (`proxy/control/commands.ts`). */
 export interface ControlCommands {
 	status: { body: undefined; answer: { ok: boolean; checks: Check[] } };
+	"funnel/name": { body: { host?: string | null }; answer: { host: string | null; before: string | null } };
 	"first-admin": { body: undefined; answer: { needed: boolean } & Partial<OneTimeLink> };
 	"users/add": {
 		body: Named & { role: Role; password?: string };

@@ -3,11 +3,12 @@
  * trips through the published port. Pulumi's result is never the verdict (design section 3).
  */
 import { request } from "undici";
-import { PARTS, type Part, PORT } from "../../infra/contract.ts";
+import { OPTIONAL_PARTS, PARTS, type Part, PORT } from "../../infra/contract.ts";
 import { checkApi } from "./api.ts";
 import { type Container, containersOf, dataVolumesOf, imageNames, partOf } from "./docker.ts";
 import { type Check, control } from "./door.ts";
 import { OpsError } from "./errors.ts";
+import { examineFunnel } from "./funnel/examine.ts";
 import type { Identity } from "./identity.ts";
 import { heldBy, isKeeper } from "./keeper.ts";
 import { LOOPBACK } from "./port.ts";
@@ -36,6 +37,8 @@ export interface Finding {
 export interface Health {
 	verdict: Verdict;
 	url: string;
+	/** Where the public reaches the door. */
+	publicUrl?: string;
 	parts: PartHealth[];
 	/** Round trips; none while the door does not run or a part is starting. */
 	checks: Check[];
@@ -49,34 +52,41 @@ export interface Health {
 export const START: string = "npm start";
 
 /** A look at everything. @throws OpsError ENGINE_UNREACHABLE if Docker does not answer. */
-export async function examine({ name, port, url }: Identity): Promise<Health> {
+export async function examine({ name, port, url, funnel }: Identity): Promise<Health> {
 	const [containers, volumes, images] = await Promise.all([
 		containersOf(name),
 		dataVolumesOf(name),
 		imageNames(),
 	]);
-	const found = PARTS.map((part) => ({ part, container: containers.find((one) => partOf(one) === part) }));
+	const found = PARTS.map((part) => ({
+		part,
+		container: containers.find((one) => partOf(one) === part),
+	})).filter(({ part, container }) => container || funnel || !OPTIONAL_PARTS.has(part));
 	const parts = found.map(({ part, container }) => partHealth(part, container, images));
 	const dataVolumes = volumes.map((volume) => volume.Name).sort();
 	const keeper = containers.find(isKeeper);
 	const running = (part: Part) =>
 		found.find((one) => one.part === part && one.container?.State.Status === "running")?.container;
-	const [door, api] = [running("door"), running("api")];
+	const [door, api, node] = [running("door"), running("api"), running("tailscale")];
 	// Nobody behind a starting part can answer yet.
 	const answers = door !== undefined && parts.every(({ health }) => health !== "starting");
 	const checks = answers
 		? await roundTrips(name, port, api && (() => checkApi(door, api, isReference(api, images))))
 		: [];
+	const funnelled = answers && node && funnel ? await examineFunnel(name, node) : undefined;
 
 	const findings = [
 		...found.flatMap(({ part, container }) => troubleOf(part, container) ?? []),
 		...(door ? wrongPort(door, port) : []),
+		...(node && !funnel ? [NOT_WANTED] : []),
+		...(funnelled?.findings ?? []),
 		...checks.filter((check) => !check.ok).map(failedCheck),
 		...(dataVolumes.length > 0 ? missedBy(keeper, dataVolumes) : []),
 	];
 	return {
 		verdict: verdictOf(parts, findings),
 		url,
+		...(funnelled?.url && { publicUrl: funnelled.url }),
 		parts,
 		checks,
 		keeper: { state: keeper?.State.Status ?? "absent", holds: keeper ? heldBy(keeper).sort() : [] },
@@ -165,6 +175,12 @@ function wrongPort(door: Container, port: number): Finding[] {
 	const now = bound.map(({ HostPort }) => HostPort).join(", ") || "no port";
 	return [{ part: "door", what: `The door is on ${now}, the settings say ${port}.`, fix: START }];
 }
+
+const NOT_WANTED: Finding = {
+	part: "tailscale",
+	what: "The node in the tailnet runs, and the settings say that the funnel is off.",
+	fix: START,
+};
 
 function missedBy(keeper: Container | undefined, volumes: readonly string[]): Finding[] {
 	if (keeper?.State.Status !== "running") {

@@ -34,14 +34,20 @@ export class Holds {
 	}
 
 	/**
-	 * From here on requests that need the part wait. Without a door there is nobody who could ask, and nothing is held.
+	 * From here on requests that need the part wait. Without a door there is nobody who could ask, and nothing is held;
+	 * one that cannot hold is told of, and no reason to leave the part as it is.
 	 * @returns whether it is held.
 	 */
 	async hold(part: HeldPart): Promise<boolean> {
 		if ((await containerOf(this.#name, "door"))?.State.Status !== "running") return false;
 		// Held even if no answer comes: it may have been heard.
 		this.#held.add(part);
-		const { drained, running, waitedMs } = await control(this.#name, "hold", { part });
+		const answer = await control(this.#name, "hold", { part }).catch((error: unknown) => {
+			if (!(error instanceof OpsError)) throw error;
+			this.#report.note(`Requests to ${part} do not wait: ${error.problem.what}`);
+		});
+		if (!answer) return false;
+		const { drained, running, waitedMs } = answer;
 		if (!drained)
 			this.#report.note(
 				`${running} requests to ${part} had not finished after ${duration(waitedMs)}; they are cut off.`,

@@ -69,7 +69,7 @@ function adopt(ref: StackRef, { name, settings }: Kept, report: Report): void {
 		if (identity) writeIdentity(ref, store, identity);
 	}
 	report.note(
-		`This checkout has no settings of the stack ${ref.stack}, and this host has its data: they were lost. From the keeper of ${name} they are again: ${list([...all].map(([key, value]) => `${key} ${value}`))}. Secrets of your own (api.secretEnv) are not among them; set them again if there were any.`,
+		`This checkout has no settings of the stack ${ref.stack}, and this host has its data: they were lost. From the keeper of ${name} they are again: ${list([...all].map(([key, value]) => `${key} ${value || "(empty)"}`))}. Secrets of your own (api.secretEnv) are not among them; set them again if there were any.`,
 	);
 }
 

@@ -48,6 +48,7 @@ const WAYS: Record<Part, (work: Work) => Promise<Restarted>> = {
 	minio: underHold,
 	mlflow: underHold,
 	door: throughTheGap,
+	tailscale: throughTheGap,
 	api: relieved,
 };
 

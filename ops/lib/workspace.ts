@@ -1,5 +1,5 @@
 /** The way from a command to an open stack: engine, tools, images, Pulumi. What is there already is only looked at. */
-import { IMAGES } from "../../infra/contract.ts";
+import { IMAGES, type Image } from "../../infra/contract.ts";
 import { imageExists } from "./base-image.ts";
 import { ensureImages } from "./build-images.ts";
 import type { Context } from "./command.ts";
@@ -7,7 +7,7 @@ import { ensureEngine } from "./engine.ts";
 import { OpsError } from "./errors.ts";
 import { exec, lastLine } from "./exec.ts";
 import { ensurePulumi } from "./pulumi-tools.ts";
-import { plainConfig, readSettings } from "./stack/config-file.ts";
+import { plainConfig, readSettings, type StackRef } from "./stack/config-file.ts";
 import type { StackHandle } from "./stack.ts";
 
 /** An engine that answers. Everything that talks to Docker from here on talks to this one. */
@@ -17,10 +17,16 @@ export async function prepareEngine(context: Context): Promise<void> {
 	process.env.DOCKER_HOST ??= endpoint;
 }
 
-/** All images of the stack that are mlgate's own, built if they are not there. */
+/** The images that are mlgate's own and that the settings use. */
+export function ownImages(ref: StackRef): readonly Image[] {
+	const { "api.image": own, funnel } = plainConfig(ref);
+	const spared: Partial<Record<Image, boolean>> = { api: Boolean(own), tailscale: funnel !== "on" };
+	return IMAGES.filter((image) => !spared[image]);
+}
+
+/** All of them, built if they are not there. */
 export async function prepareImages(context: Context): Promise<void> {
-	const own = plainConfig(context)["api.image"];
-	await ensureImages(context.report, own ? IMAGES.filter((image) => image !== "api") : IMAGES, context);
+	await ensureImages(context.report, ownImages(context), context);
 }
 
 /** The user's own image, if the settings name one; one that is on the host is taken as it is, as Docker does. */

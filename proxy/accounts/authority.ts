@@ -1,12 +1,14 @@
 /** Who is asking. Everything is decided from memory; only a password's first check in a minute costs more. */
 import { timingSafeEqual } from "node:crypto";
 import type { Authority, Check, Identity, RequestFacts } from "../authority.ts";
-import { atLeast, lower } from "../roles.ts";
+import { atLeast, lower, type Role } from "../roles.ts";
+import type { Members } from "../tailnet/members.ts";
 import { type Cookies, CSRF_COOKIE, CSRF_HEADER, cookieValues, plantedCookies } from "./cookies.ts";
 import type { Jwts } from "./jwt.ts";
 import { looksLikeJwt } from "./jwt.ts";
 import type { Keyring } from "./keys.ts";
 import type { Log } from "./log.ts";
+import { userName } from "./names.ts";
 import type { Reason } from "./reasons.ts";
 import type { Sessions } from "./sessions.ts";
 import type { SignIn } from "./signin.ts";
@@ -39,6 +41,9 @@ const refuse = (reason: Reason, retryAfter?: number): Refusal => ({
 
 const SAFE_METHODS = new Set(["GET", "HEAD", "OPTIONS"]);
 
+/** As long as a sign-in usually lasts without a request. A member is known anew with each request. */
+const MEMBER_COOKIE_SECONDS = 12 * 3_600;
+
 export interface AuthorityParts {
 	store: Store;
 	keyring: Keyring;
@@ -47,6 +52,7 @@ export interface AuthorityParts {
 	sessions: Sessions;
 	tokens: Tokens;
 	signIn: SignIn;
+	members: Members;
 	log: Log;
 }
 
@@ -63,9 +69,10 @@ export class AccountsAuthority implements Authority {
 			if (this.#parts.store.superseded) return refuse("SUPERSEDED");
 			if (plantedCookies(facts).length > 0) return refuse("HEADER_COOKIE");
 			const { authorization } = facts.headers;
-			return authorization === undefined
-				? await this.#bySession(facts)
-				: await this.#byHeader(authorization, facts);
+			if (authorization !== undefined) return await this.#byHeader(authorization, facts);
+			const verdict = await this.#bySession(facts);
+			// Only where no credential was sent: a refused one never falls back to a weaker one.
+			return verdict.ok || verdict.presented ? verdict : this.#byTailnet(facts);
 		} catch (error) {
 			this.#parts.log.error({ err: error }, "a credential could not be checked");
 			return refuse("DOOR_ERROR");
@@ -75,13 +82,16 @@ export class AccountsAuthority implements Authority {
 	/**
 	 * Guards unsafe methods against other sites' pages. A session needs the CSRF pair, and an Origin that is ours
 	 * where one is sent (browsers always send it). A browser may also remember a Basic password and add it to
-	 * another site's request, so with Authorization, too, a foreign Origin is refused; scripts send none.
+	 * another site's request, so with Authorization, too, a foreign Origin is refused; scripts send none. A member of
+	 * the tailnet is known without sending anything, so their browser needs the pair, too, and what has none of a
+	 * browser's marks is a script.
 	 * @returns CSRF_ORIGIN, CSRF_TOKEN or undefined
 	 */
 	checkCsrf(facts: RequestFacts, identity: Identity): Reason | undefined {
 		if (SAFE_METHODS.has(facts.method)) return undefined;
 		if (!isSameOrigin(facts)) return "CSRF_ORIGIN";
-		if (identity.kind !== "session") return undefined;
+		if (identity.kind === "token" || identity.kind === "password") return undefined;
+		if (identity.kind === "tailnet" && isScript(facts)) return undefined;
 		const sent = facts.headers[CSRF_HEADER];
 		return typeof sent === "string" && equal(sent, this.csrfToken(identity)) ? undefined : "CSRF_TOKEN";
 	}
@@ -96,12 +106,20 @@ export class AccountsAuthority implements Authority {
 	 * another one. Ports share cookies, so a second stack on localhost overwrites the first one's.
 	 */
 	setCookies(facts: RequestFacts, identity: Identity): string[] {
-		const session = this.#parts.store.snapshot.sessions.get(identity.credential);
-		if (identity.kind !== "session" || !session || facts.headers.authorization !== undefined) return [];
+		const left = this.#cookieSeconds(facts, identity);
+		if (left === undefined || facts.headers.authorization !== undefined) return [];
 		const token = this.csrfToken(identity);
 		if (cookieValues(facts, CSRF_COOKIE).includes(token)) return [];
-		const left = Math.floor((session.expires - this.#parts.store.clock()) / 1000);
 		return [this.#parts.cookies.csrf(facts, token, Math.max(0, left))];
+	}
+
+	/** How long an identity's CSRF cookie lasts; undefined: it gets none. */
+	#cookieSeconds(facts: RequestFacts, { kind, credential }: Identity): number | undefined {
+		const { store } = this.#parts;
+		// A member's script that kept a cookie would look like a browser.
+		if (kind === "tailnet") return isScript(facts) ? undefined : MEMBER_COOKIE_SECONDS;
+		const session = kind === "session" ? store.snapshot.sessions.get(credential) : undefined;
+		return session && Math.floor((session.expires - store.clock()) / 1000);
 	}
 
 	/** `Set-Cookie` values for the answer to HEADER_COOKIE; none where the request carries Authorization. */
@@ -146,10 +164,40 @@ export class AccountsAuthority implements Authority {
 			const over = session && sessions.over(session);
 			return session && (over === undefined || over === "SESSION_IDLE") ? session.user.role : undefined;
 		}
+		if (identity.kind === "tailnet") {
+			const member = this.#member(identity.user);
+			return typeof member === "string" ? undefined : member?.role;
+		}
 		const user = store.snapshot.users.get(identity.credential);
 		return user && user.generation === (identity as Partial<AccountIdentity>).generation
 			? user.role
 			: undefined;
+	}
+
+	/**
+	 * What a login of the tailnet may do; undefined: it is not known here. A user of that name may narrow it: whom an
+	 * admin has disabled does not come back through the tailnet.
+	 */
+	#member(login: string): { role: Role } | "USER_DISABLED" | undefined {
+		const { members, store } = this.#parts;
+		const role = members.roleOf(login);
+		if (role === undefined) return undefined;
+		const user = store.snapshot.userNamed(userName(login) ?? "");
+		if (user === undefined) return { role };
+		return user.disabled === null && !user.system ? { role: lower(role, user.role) } : "USER_DISABLED";
+	}
+
+	#byTailnet(facts: RequestFacts): AccountVerdict {
+		const { tailnet: login } = facts;
+		const member = login === undefined || isForeignRead(facts) ? undefined : this.#member(login);
+		if (login === undefined || member === undefined)
+			return { ok: false, presented: false, reason: "NO_CREDENTIAL" };
+		if (typeof member === "string") return refuse(member);
+		const { role } = member;
+		return {
+			ok: true,
+			identity: { kind: "tailnet", user: login, role, credential: `tailnet:${login}`, generation: 0 },
+		};
 	}
 
 	async #byHeader(authorization: string, facts: RequestFacts): Promise<AccountVerdict> {
@@ -251,6 +299,26 @@ export function isSameOrigin({ headers, origin }: RequestFacts): boolean {
 	const site = headers["sec-fetch-site"];
 	if (site !== undefined && site !== "same-origin") return false;
 	return headers.origin === undefined || headers.origin === origin;
+}
+
+/**
+ * A page of another site reads, by a WebSocket, a frame, a picture. A cookie (SameSite=Lax) would not be sent with such
+ * a request; who somebody is in the tailnet always is. A link that is followed is fine. What is no read is looked at by
+ * `checkCsrf`.
+ */
+function isForeignRead(facts: RequestFacts): boolean {
+	if (!SAFE_METHODS.has(facts.method) || isSameOrigin(facts)) return false;
+	const { "sec-fetch-mode": mode, "sec-fetch-dest": dest, origin } = facts.headers;
+	return !(mode === "navigate" && dest === "document" && origin === undefined);
+}
+
+/** Nothing in it that a browser adds to what its pages send. */
+function isScript({ headers }: RequestFacts): boolean {
+	return (
+		headers.origin === undefined &&
+		headers.cookie === undefined &&
+		!Object.keys(headers).some((name) => name.startsWith("sec-fetch-"))
+	);
 }
 
 function equal(one: string, other: string): boolean {

@@ -11,6 +11,8 @@ import { checked } from "../checked.ts";
 import { accountCommands } from "../control/commands.ts";
 import { type Commands, type ControlServer, openControlServer } from "../control/server.ts";
 import { AccountPages } from "../pages/index.ts";
+import type { Role } from "../roles.ts";
+import { Members } from "../tailnet/members.ts";
 import { AccountsAuthority } from "./authority.ts";
 import { steadyClock } from "./clock.ts";
 import { Cookies } from "./cookies.ts";
@@ -39,6 +41,8 @@ export interface AccountsSettings {
 	/** Where the inference API's token is written; without it there is none. */
 	serviceFolder?: string | undefined;
 	session: SessionSettings;
+	/** Roles of the tailnet's members, by login or @domain. Nobody is one without it. */
+	tailnet?: { roles: Readonly<Record<string, Role>> } | undefined;
 }
 
 export interface AccountsOptions {
@@ -124,7 +128,10 @@ export async function openAccounts(
 	const keys = new SigningKeys({ store, keyring, tokens, sessions, serviceToken });
 	const links = new Links(store, users, sessions);
 	const signIn = new SignIn(store, limits, trail);
-	const authority = new AccountsAuthority({ store, keyring, jwts, cookies, sessions, tokens, signIn, log });
+	const members = new Members(settings.tailnet?.roles ?? {});
+	const authority = new AccountsAuthority({
+		...{ store, keyring, jwts, cookies, sessions, tokens, signIn, members, log },
+	});
 	const search = new AuditSearch(database);
 	let server: ControlServer | undefined;
 	let behind: (() => Promise<Check[]>) | undefined;

@@ -46,6 +46,8 @@ export interface ArtifactsOptions {
 	log: Log;
 	/** Told of bytes as they go to a client or come from one. */
 	moved?: Shared["moved"];
+	/** Told when the store cannot be reached: what comes from then on may wait elsewhere. */
+	away?: (why: unknown) => void;
 	/** For tests. */
 	limits?: Partial<Limits>;
 	pace?: Pace;
@@ -150,11 +152,12 @@ export function openArtifacts({
 	journal,
 	log,
 	moved = () => {},
+	away,
 	limits,
 	pace,
 }: ArtifactsOptions): Artifacts {
 	const secret = readFileSync(at.secretFile, "utf8").trim();
-	const store = new Store({ ...at, secret });
+	const store = new Store({ ...at, secret }, away);
 	const shared: Shared = {
 		store,
 		unfinished: new Unfinished(store, journal, log, pace),

@@ -121,11 +121,14 @@ const header = (value: string | string[] | undefined): string =>
 export class Store {
 	readonly #downloads: Pool;
 	readonly #pool: Pool;
+	readonly #away: (why: unknown) => void;
 	readonly #host: string;
 	readonly #bucket: string;
 	readonly #credentials: { accessKeyId: string; secretAccessKey: string };
 
-	constructor({ url, bucket, user, secret }: StoreSettings) {
+	/** @param away told when the store cannot be reached */
+	constructor({ url, bucket, user, secret }: StoreSettings, away: (why: unknown) => void = () => {}) {
+		this.#away = away;
 		const { connectTimeout, downloads, others, ...limits } = LIMITS;
 		const connect = { timeout: connectTimeout, noDelay: true };
 		const keepAliveMaxTimeout = limits.keepAliveTimeout;
@@ -200,6 +203,7 @@ export class Store {
 			signal.throwIfAborted();
 			// Whoever sends the body has something to say about it.
 			if (cause instanceof ArtifactError) throw cause;
+			this.#away(cause);
 			throw new StoreUnavailable("the store does not answer", { cause });
 		}
 		if (passes(answer.status)) {

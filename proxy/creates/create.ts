@@ -110,7 +110,7 @@ export class Create implements Watched {
 		this.#allowed.body(body);
 		const refused = this.#order.judge?.(body);
 		if (refused !== undefined) return this.end(refused);
-		const intent = await this.#intentOf(given(body));
+		const intent = await this.#intentOf(given(body), body.length);
 		if (intent === undefined) return;
 		if (this.#over) {
 			// Nothing is made for who has left. What was made before stays to be asked for.
@@ -151,7 +151,7 @@ export class Create implements Watched {
 	}
 
 	/** An equal request's whose outcome nobody knows, or a new one that is committed. */
-	async #intentOf(given: NewIntent): Promise<Intent | undefined> {
+	async #intentOf(given: NewIntent, bytes: number): Promise<Intent | undefined> {
 		const { intents, holds } = this.#parts;
 		const { patience } = this.#allowed;
 		const claimed = await intents.claim(given);
@@ -163,7 +163,7 @@ export class Create implements Watched {
 				if (!isAway(error)) throw error;
 				holds.away("postgres", error);
 			}
-			const outcome = await holds.wait(["postgres"], patience);
+			const outcome = await holds.wait(["postgres"], patience, bytes);
 			if (outcome === "there" && this.#parts.stands(this.identity)) continue;
 			if (outcome !== "gone") this.end(outcome === "there" ? "CREDENTIAL_ENDED" : REFUSALS[outcome]);
 			return undefined;
@@ -187,7 +187,7 @@ export class Create implements Watched {
 			}
 			intent.lostAt ??= performance.now();
 			this.#allowed.failed(outcome.error);
-			const found = await this.#find(intent, message);
+			const found = await this.#find(intent, message, body.length);
 			if (found === "unknown") {
 				intents.leave(intent);
 				return this.#fail(outcome.error);
@@ -245,7 +245,11 @@ export class Create implements Watched {
 	}
 
 	/** MLflow's answer about what was made; undefined: nothing was. `unknown`: that cannot be said now. */
-	async #find(intent: Intent, message: Message | undefined): Promise<Answer | undefined | "unknown"> {
+	async #find(
+		intent: Intent,
+		message: Message | undefined,
+		bytes: number,
+	): Promise<Answer | undefined | "unknown"> {
 		const { finder, holds, intents } = this.#parts;
 		const { patience } = this.#allowed;
 		const look = message && this.#creating.look(message);
@@ -253,7 +257,7 @@ export class Create implements Watched {
 		if (message === undefined || look === undefined) return "unknown";
 		const needed = ["postgres", "mlflow"] as const;
 		for (;;) {
-			if ((await holds.wait(needed, patience)) !== "there") return "unknown";
+			if ((await holds.wait(needed, patience, bytes)) !== "there") return "unknown";
 			try {
 				const name = await finder.find(look, intent, (made) => intents.isMade(made));
 				if (name === undefined) return undefined;

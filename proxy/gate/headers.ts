@@ -4,6 +4,7 @@
  */
 import type { IncomingMessage } from "node:http";
 import type { DoorErrorCode } from "../errors.ts";
+import type { Hosts } from "../listeners.ts";
 
 /** Lists by their definition, and never decided upon here. Any other header occurs once. */
 const REPEATABLE = new Set([
@@ -42,7 +43,7 @@ export function refusedHeaders(req: IncomingMessage): DoorErrorCode | undefined 
 }
 
 /** @param hosts accepted values, in lower case */
-export function refusedHost(req: IncomingMessage, hosts: ReadonlySet<string>): DoorErrorCode | undefined {
+export function refusedHost(req: IncomingMessage, hosts: Hosts): DoorErrorCode | undefined {
 	return hosts.has(req.headers.host?.toLowerCase() ?? "") ? undefined : "HOST_UNKNOWN";
 }
 

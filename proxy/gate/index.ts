@@ -4,6 +4,7 @@
  */
 import type { IncomingMessage } from "node:http";
 import type { DoorErrorCode } from "../errors.ts";
+import type { Hosts } from "../listeners.ts";
 import { refusedFraming } from "./framing.ts";
 import { plantedCookies, refusedHeaders, refusedHost } from "./headers.ts";
 import { canonicalTarget, type Tail, type Target } from "./target.ts";
@@ -22,7 +23,7 @@ export interface Refused {
 /** @param upgrading the connection is to be switched to WebSocket */
 export function gate(
 	req: IncomingMessage,
-	hosts: ReadonlySet<string>,
+	hosts: Hosts,
 	tails: readonly Tail[],
 	upgrading = false,
 ): Target | Refused {

@@ -12,6 +12,8 @@ import type { Patience } from "./patience.ts";
 
 /** Requests that may wait at one time, for all parts together. Each keeps at most 64 KiB of a body that nobody reads. */
 const MOST = 1000;
+/** Bytes of bodies that had been read before their request had to wait, all together. */
+const MOST_KEPT = 64 * 1024 * 1024;
 /** Milliseconds. */
 const LONGEST = 300_000;
 /** Between two looks at a part. */
@@ -73,9 +75,11 @@ class Hold {
 	readonly since = new Date();
 	readonly started = performance.now();
 	reason: HoldReason;
-	waiting = 0;
+	/** When each began that waits, in ms of `performance.now()`. */
+	readonly waits = new Set<{ since: number }>();
 	held = 0;
-	longest = 0;
+	/** Of those that wait no more. */
+	longestEnded = 0;
 	refused = 0;
 	seenAway = false;
 	readonly over: Promise<void>;
@@ -86,6 +90,16 @@ class Hold {
 		const { promise, resolve } = Promise.withResolvers<void>();
 		this.over = promise;
 		this.end = resolve;
+	}
+
+	get waiting(): number {
+		return this.waits.size;
+	}
+
+	/** Milliseconds. */
+	get longest(): number {
+		const now = performance.now();
+		return Math.max(this.longestEnded, ...[...this.waits].map(({ since }) => now - since));
 	}
 
 	get age(): number {
@@ -104,6 +118,7 @@ export class Holds {
 	readonly #holds = new Map<HeldPart, Hold>();
 	readonly #running = new Map<HeldPart, number>();
 	#waiting = 0;
+	#kept = 0;
 	#closed = false;
 
 	constructor({ limit, probes, log, told = () => {}, most = MOST, longest = LONGEST }: HoldsOptions) {
@@ -128,8 +143,11 @@ export class Holds {
 		return () => add(-1);
 	}
 
-	/** Returns at once if none of the parts is held, else when none is any more. */
-	async wait(parts: readonly HeldPart[], patience: Patience): Promise<Waited> {
+	/**
+	 * Returns at once if none of the parts is held, else when none is any more.
+	 * @param kept bytes of its body that wait along
+	 */
+	async wait(parts: readonly HeldPart[], patience: Patience, kept = 0): Promise<Waited> {
 		for (;;) {
 			if (patience.gone) return "gone";
 			if (this.#closed) return "late";
@@ -137,14 +155,14 @@ export class Holds {
 			const hold = part && this.#holds.get(part);
 			if (part === undefined || hold === undefined) return "there";
 			const started = performance.now();
-			const outcome = await this.#waitFor(hold, patience);
+			const outcome = await this.#waitFor(hold, patience, kept);
 			this.#told(part, outcome, (performance.now() - started) / 1000);
 			if (outcome !== "there") return outcome;
 		}
 	}
 
-	async #waitFor(hold: Hold, patience: Patience): Promise<Waited> {
-		if (this.#waiting >= this.#most) {
+	async #waitFor(hold: Hold, patience: Patience, kept: number): Promise<Waited> {
+		if (this.#waiting >= this.#most || this.#kept + kept > MOST_KEPT) {
 			hold.refused++;
 			return "full";
 		}
@@ -156,9 +174,11 @@ export class Holds {
 		const ended = new AbortController();
 		const leave = () => ended.abort();
 		patience.signal.addEventListener("abort", leave, { once: true });
-		hold.waiting++;
+		const wait = { since: started };
+		hold.waits.add(wait);
 		hold.held++;
 		this.#waiting++;
+		this.#kept += kept;
 		const late = sleep(patience.left, "late" as const, { signal: ended.signal, ref: false });
 		const outcome = await Promise.race([hold.over.then(() => "there" as const), late]).catch(
 			() => "gone" as const,
@@ -167,10 +187,11 @@ export class Holds {
 		late.catch(() => {});
 		patience.signal.removeEventListener("abort", leave);
 		this.#waiting--;
-		hold.waiting--;
+		this.#kept -= kept;
+		hold.waits.delete(wait);
 		const took = performance.now() - started;
 		patience.left -= took;
-		hold.longest = Math.max(hold.longest, took);
+		hold.longestEnded = Math.max(hold.longestEnded, took);
 		if (outcome === "late") hold.refused++;
 		return outcome;
 	}
@@ -224,11 +245,11 @@ export class Holds {
 	}
 
 	list(): HoldTold[] {
-		return [...this.#holds].map(([part, { since, waiting, reason }]) => ({
+		return [...this.#holds].map(([part, hold]) => ({
 			part,
-			since: since.toISOString(),
-			waiting,
-			reason,
+			since: hold.since.toISOString(),
+			waiting: hold.waiting,
+			reason: hold.reason,
 		}));
 	}
 

@@ -136,7 +136,9 @@ class Attempts implements Dispatcher.DispatchHandler {
 
 	async #sendWhenThere(part: HeldPart, cause: unknown): Promise<void> {
 		this.#holds.away(part, cause);
-		const outcome = await this.#holds.wait([part], this.#held.patience);
+		const { body } = this.#options;
+		const kept = Buffer.isBuffer(body) ? body.length : 0;
+		const outcome = await this.#holds.wait([part], this.#held.patience, kept);
 		if (outcome === "there") this.send();
 		else this.#fail(new HoldError(outcome, cause));
 	}

@@ -179,6 +179,7 @@ export class Visits {
 	async #visit(facts: PageFacts, needs: Role): Promise<Visit | Answer> {
 		const identity = await this.#identify(facts, needs);
 		if (!("user" in identity)) return identity;
+		if (identity.kind === "tailnet") return this.#member(facts, identity);
 		const { sessions, store } = this.#parts;
 		const session =
 			identity.kind === "session" ? store.snapshot.sessions.get(identity.credential) : undefined;
@@ -196,6 +197,17 @@ export class Visits {
 			once: randomBytes(9).toString("base64url"),
 			now: store.clock(),
 		};
+	}
+
+	/** Members of the tailnet are known without an account, and have nothing here that could be changed. */
+	#member({ method, path }: PageFacts, { user, role }: Identity): Answer {
+		const texts = [
+			`You are ${user}, ${role}, by who you are in the tailnet: nothing to type, nothing to sign out of.`,
+			"API tokens and sessions belong to accounts with a password. Sign in with yours, or ask an admin for an invitation.",
+		];
+		const page = message("Your account", texts, { href: `/login?next=${pageOf(path)}`, label: "Sign in" });
+		const shown = method !== "POST" && pageOf(path) === "/account";
+		return this.show(shown ? 200 : 403, { ...page, frame: { user, role, at: "account" } });
 	}
 
 	#stranger(facts: PageFacts, reason: Reason): Answer {

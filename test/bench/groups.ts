@@ -4,6 +4,8 @@ import type { Site } from "./frame/site.ts";
 
 export interface Group {
 	title: string;
+	/** What a reader of the results has to know. */
+	note?: string;
 	/** Loads it only when it runs. */
 	load(): Promise<{ measure: (site: Site) => Promise<Row[]> }>;
 }
@@ -11,10 +13,16 @@ export interface Group {
 export const GROUPS = {
 	requests: {
 		title: "Small requests, beside nginx and http-proxy that check a token with jose",
+		note: `All questions are different: equal ones the door would ask once. That a request costs any proxy several times as much
+CPU before MLflow as before the stub is not MLflow's doing, and no work of the proxy's: a stub that only waits costs as
+much. At some hundred requests a second each finds the process asleep and its code and data gone from the processor's
+caches; at ten thousand one round of the event loop, just done before, serves many.`,
 		load: () => import("./requests.ts"),
 	},
 	downloads: {
 		title: "Artifacts down, beside stock MLflow and MinIO itself",
+		note: `Stock is \`mlflow server\` of the same image on the same stores, as it comes, but for gunicorn's time and line limits: with
+the default ones a download of 2 GB is cut in the middle.`,
 		load: () => import("./downloads.ts"),
 	},
 	uploads: {

@@ -3,7 +3,7 @@ import { machine } from "./frame/machine.ts";
 import { QUICK } from "./frame/measure.ts";
 import { type Measured, print, write } from "./frame/results.ts";
 import { openSite } from "./frame/site.ts";
-import { GROUPS, type GroupName } from "./groups.ts";
+import { GROUPS, type Group, type GroupName } from "./groups.ts";
 
 const asked = process.argv.slice(2) as GroupName[];
 const names = asked.length > 0 ? asked : (Object.keys(GROUPS) as GroupName[]);
@@ -15,12 +15,20 @@ process.on("SIGTERM", () => void site.close().finally(() => process.exit(130)));
 const measured: Measured[] = [];
 try {
 	for (const name of names) {
-		const { title, load } = GROUPS[name];
+		const { title, note, load }: Group = GROUPS[name];
 		process.stderr.write(`${title}\n`);
-		const { measure } = await load();
-		const one = { title, rows: await measure(site) };
+		const one: Measured = { title, note, rows: [] };
 		measured.push(one);
-		print(one);
+		try {
+			const { measure } = await load();
+			one.rows = await measure(site);
+			print(one);
+		} catch (error) {
+			// The others can still be measured.
+			one.failure = error instanceof Error ? error.message : String(error);
+			process.stderr.write(`not measured: ${error instanceof Error ? error.stack : error}\n`);
+			await site.children.end();
+		}
 	}
 } finally {
 	await site.close();
@@ -28,4 +36,6 @@ try {
 const minutes = (performance.now() - began) / 60_000;
 process.stderr.write(`${minutes.toFixed(1)} min\n`);
 if (asked.length === 0 && !QUICK) write(measured, { before, after: machine(), minutes });
-process.exitCode = measured.some(({ rows }) => rows.some(({ met }) => met === false)) ? 5 : 0;
+const failed = measured.some(({ failure }) => failure !== undefined);
+const missed = measured.some(({ rows }) => rows.some(({ met }) => met === false));
+process.exitCode = failed ? 1 : missed ? 5 : 0;

@@ -5,7 +5,8 @@
  * were measured in turn. All of it happens in a network of the bench's own, which nothing else can reach, and
  * everything it starts is gone afterwards.
  *
- * Ends 0 when all that is wanted is met, 5 when something is not, 2, 3 and 130 as the commands do.
+ * Ends 0 when all that is wanted is met, 5 when something is not, 1 when something could not be measured, 2, 3 and 130
+ * as the commands do.
  */
 import { spawn } from "node:child_process";
 import { once } from "node:events";
@@ -24,7 +25,7 @@ Groups: ${Object.entries(GROUPS)
 	.join("")}
 
 Without a group: all of them, about 20 minutes, and the results go to test/bench/RESULTS.md and README.md.
-With groups, or with --quick (everything once, to see that the bench works), they are only printed.
+With groups, or with --quick (everything once and smaller, to see that the bench works), they are only printed.
 
 BENCH_PROFILE=<folder> in the environment: a CPU profile of each door is written there.
 `;

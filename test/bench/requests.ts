@@ -10,12 +10,14 @@ import { experiments } from "./frame/api.ts";
 import { inTurn, median, mid, say } from "./frame/measure.ts";
 import { type Row, ratio } from "./frame/rows.ts";
 import { AT, answers, origin, type Site, until } from "./frame/site.ts";
-import { cpu, type Watched } from "./frame/usage.ts";
+import { cpu, sleeps, type Watched } from "./frame/usage.ts";
 import { type Load, load } from "./frame/wrk.ts";
 import { gatekeeper, stub } from "./peers/nginx.ts";
 
 const STUB = JSON.stringify({ experiment: { experiment_id: "0", name: "Default", filler: "x".repeat(220) } });
 
+/** Milliseconds that MLflow takes for one of these when sixteen are asked at once. */
+const SLOW = 25;
 const ROUNDS = 5;
 const SECONDS = 3;
 /** Connections at once where CPU is counted. */
@@ -154,10 +156,86 @@ async function compare(site: Site, before: "the stub" | "MLflow", app: number): 
 	];
 }
 
+/**
+ * Before MLflow a request costs the door more than before the stub, though it does the same for it. This takes apart
+ * why: a stub that is as slow as MLflow, and costs the machine nothing meanwhile.
+ */
+async function unhurried(site: Site): Promise<Row[]> {
+	const paths = await experiments();
+	const slow = site.children.start("the slow stub", [
+		process.execPath,
+		join(import.meta.dirname, "peers", "slow-stub.ts"),
+		...[String(AT.slowStub), String(SLOW), STUB],
+	]);
+	await until("the slow stub", () => answers(origin(AT.slowStub)), 30_000);
+	/** CPU in µs and sleeps, of each request. */
+	const spent = async (app: number) => {
+		const door = await site.door({ upstream: origin(app) });
+		const options = {
+			origin: origin(AT.door),
+			paths,
+			tokens: door.readers,
+			connections: MANY,
+			folder: site.folder,
+		};
+		await load({ ...options, seconds: 2 });
+		const before = { cpu: cpu(door), sleeps: sleeps(door) };
+		const { requests } = await load({ ...options, seconds: SECONDS });
+		const result = {
+			cpu: ((cpu(door) - before.cpu) * 1e6) / requests,
+			sleeps: (sleeps(door) - before.sleeps) / requests,
+		};
+		await door.stop();
+		return result;
+	};
+	say("why a request costs more before MLflow");
+	const seen = await inTurn(3, {
+		full: () => spent(AT.stub),
+		slow: () => spent(AT.slowStub),
+		mlflow: () => spent(AT.mlflow),
+	});
+	await slow.stop();
+	const full = (field: "cpu" | "sleeps") => ({
+		name: "a stub that answers at once",
+		value: mid(seen.full, (one) => one[field]),
+	});
+	const waits = `a stub that waits ${SLOW} ms`;
+	return [
+		ratio(
+			`CPU for a small request before ${waits}`,
+			"µs",
+			mid(seen.slow, (one) => one.cpu),
+			full("cpu"),
+		),
+		ratio(
+			`Sleeps of the door for a small request before ${waits}`,
+			"",
+			mid(seen.slow, (one) => one.sleeps),
+			full("sleeps"),
+		),
+		ratio(
+			"CPU for a small request before MLflow",
+			"µs",
+			mid(seen.mlflow, (one) => one.cpu),
+			full("cpu"),
+		),
+		ratio(
+			"Sleeps of the door for a small request before MLflow",
+			"",
+			mid(seen.mlflow, (one) => one.sleeps),
+			full("sleeps"),
+		),
+	];
+}
+
 export async function measure(site: Site): Promise<Row[]> {
 	const answering = stub(site.children, site.folder, AT.stub, STUB);
 	await until("the stub", () => answers(origin(AT.stub)), 10_000);
-	const rows = await compare(site, "the stub", AT.stub);
+	const rows = [
+		...(await compare(site, "the stub", AT.stub)),
+		...(await compare(site, "MLflow", AT.mlflow)),
+		...(await unhurried(site)),
+	];
 	await answering.stop();
-	return [...rows, ...(await compare(site, "MLflow", AT.mlflow))];
+	return rows;
 }

@@ -86,6 +86,18 @@ describe("killed at every step, and run again", () => {
 		await expectRunKept();
 	}, 900_000);
 
+	test("restart: in the end every part has been restarted and answers", async () => {
+		for (const part of ["postgres", "minio", "mlflow", "door", "api"]) {
+			await killedAt(["restart", part], `begin: Restarting ${part}`);
+			const { cutOff } = JSON.parse((await mlgate(["status", "--json"])).stdout);
+			expect(cutOff).toMatchObject({ command: "restart" });
+		}
+		await mustRun(["up", "--yes"]);
+		await mustRun(["restart"]);
+		expect((await mlgate(["status"])).code).toBe(0);
+		await expectRunKept();
+	}, 900_000);
+
 	test("a doctor's last word: nothing is left over", async () => {
 		const { code, stdout } = await mlgate(["doctor", "--json"]);
 		expect(code).toBe(0);

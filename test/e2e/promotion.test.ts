@@ -124,10 +124,10 @@ describe("promoted in MLflow's pages", () => {
 		await page.getByRole("switch", { name: "New model registry UI" }).click();
 		await page.getByRole("button", { name: "Disable" }).click();
 		await page.locator(".stage-transition-dropdown").first().click();
-		await page.getByRole("menuitem", { name: "Staging" }).click();
+		await page.getByText("Staging", { exact: true }).last().click();
 		await picture(page, "promoting");
 		await whileAsked(async (asking) => {
-			await page.getByRole("dialog").getByRole("button", { name: "OK" }).click();
+			await page.getByRole("button", { name: "OK", exact: true }).click();
 			await asking.until(version, 10_000);
 		});
 		await picture(page, "promoted");

@@ -42,7 +42,7 @@ async function started(): Promise<Record<string, { id: string; at: string }>> {
 function expectNothingNoticed(load: Load): void {
 	expect(load.failed).toEqual([]);
 	expect(load.lost).toEqual([]);
-	expect(load.unasked).toEqual([]);
+	expect(load.twice).toEqual([]);
 	expect(load.calls).toBeGreaterThan(20);
 }
 

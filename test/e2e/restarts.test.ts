@@ -2,14 +2,11 @@
  * Parts go away and come back while people train: announced, as `mlgate` does it, and without a word. No call of a stock
  * client fails, nothing that was acknowledged is lost, and nothing is there twice.
  */
-import { readFileSync } from "node:fs";
 import { setTimeout as wait } from "node:timers/promises";
 import { beforeAll, describe, expect, test } from "vitest";
 import { hostName, type Part } from "../../infra/contract.ts";
-import { python } from "../support/client.ts";
+import { type Load, underLoad } from "../support/load.ts";
 import { docker, mlgate, NAME, run, stackPort, token } from "../support/mlgate.ts";
-
-const LOAD = readFileSync(new URL("../support/load.py", import.meta.url), "utf8");
 
 let url: string;
 let bearer: string;
@@ -50,51 +47,14 @@ const post = (path: string, body: object) =>
 		body: JSON.stringify(body),
 	});
 
-interface Load {
-	calls: number;
-	runs: number;
-	failed: string[];
-	lost: string[];
-	twice: string[];
-	longest: number;
-}
-
-/** Runs the load while `work` is done, and for a few seconds before and after. */
+/** Runs the load while `work` is done, and tells its figures. */
 async function under(name: string, work: () => Promise<void>): Promise<Load> {
-	const experiment = `restarts-${name}-${Date.now()}`;
-	const load = python(LOAD, {
-		MLFLOW_TRACKING_URI: url,
-		MLFLOW_TRACKING_TOKEN: bearer,
-		LOAD_NAME: experiment,
-		LOAD_PROCESSES: "4",
-	});
-	const find = async () => {
-		const query = `experiment_name=${encodeURIComponent(experiment)}`;
-		const answer = await fetch(`${url}/api/2.0/mlflow/experiments/get-by-name?${query}`, {
-			headers: { authorization: `Bearer ${bearer}` },
-		});
-		return answer.ok ? ((await answer.json()) as { experiment: { experiment_id: string } }) : undefined;
-	};
-	let found = await find();
-	for (let i = 0; found === undefined && i < 120; i++) {
-		await wait(500);
-		found = await find();
-	}
-	await wait(5_000);
-	try {
-		await work();
-		await wait(5_000);
-	} finally {
-		const stop = { experiment_id: found?.experiment.experiment_id, key: "stop", value: "yes" };
-		expect((await post("experiments/set-experiment-tag", stop)).status).toBe(200);
-	}
-	const { code, stdout, stderr } = await load;
-	expect([code, stderr.slice(-2_000)]).toEqual([0, expect.any(String)]);
-	const told = JSON.parse(stdout.slice(stdout.indexOf("{"))) as Load;
+	const { load } = await underLoad(url, bearer, work);
+	const { calls, runs, failed, lost, twice, longest } = load;
 	process.stderr.write(
-		`${name}: ${told.calls} calls, ${told.runs} runs, ${told.failed.length} failed, ${told.lost.length} lost, ${told.twice.length} twice, longest call ${told.longest} s\n`,
+		`${name}: ${calls} calls, ${runs} runs, ${failed.length} failed, ${lost.length} lost, ${twice.length} twice, longest call ${longest} s\n`,
 	);
-	return told;
+	return load;
 }
 
 describe("under load", () => {
@@ -103,7 +63,10 @@ describe("under load", () => {
 			for (const part of ["mlflow", "minio", "postgres"] as const) {
 				expect(await control("hold", { part })).toMatchObject({ part, drained: true, running: 0 });
 				await docker("restart", container(part));
-				const released = await control("release", { part });
+				let released = await control("release", { part });
+				// A slow machine starts MLflow in more time than a request waits; the client then asks again.
+				for (let i = 0; released.healthy !== true && i < 5; i++)
+					released = await control("release", { part });
 				process.stderr.write(`${part}: ${JSON.stringify(released)}\n`);
 				expect(released).toMatchObject({ part, healthy: true });
 				await healthy(part);
@@ -128,13 +91,110 @@ describe("under load", () => {
 
 	test("the door restarts: no call fails", async () => {
 		const told = await under("door", async () => {
-			for (let i = 0; i < 3; i++) {
+			for (let i = 0; i < 2; i++) {
 				await docker("restart", container("door"));
 				await healthy("door");
-				await wait(2_000);
+				await wait(5_000);
 			}
 		});
 		expect(told).toMatchObject({ failed: [], lost: [], twice: [] });
 		expect((await mlgate(["status"])).code).toBe(0);
 	});
+});
+
+describe("a create whose answer died with the door", () => {
+	test("is answered with what was made, in MLflow's own words, and a second one makes another", async () => {
+		const name = `creates-${Date.now()}`;
+		const create = async (path: string, body: object) => {
+			const answer = await post(path, body);
+			// biome-ignore lint/suspicious/noExplicitAny: each create has a shape of its own
+			return { status: answer.status, body: (await answer.json()) as any };
+		};
+		const tags = [{ key: "a", value: "b" }];
+		const experiment = { name, tags };
+		const made = await create("experiments/create", experiment);
+		const run = {
+			experiment_id: made.body.experiment_id,
+			start_time: Date.now(),
+			user_id: "ada",
+			tags: [...tags, { key: "mlflow.user", value: "ada" }],
+		};
+		const first = await create("runs/create", run);
+		const { run_id } = first.body.run.info;
+		const model = { name, description: "of recipes", tags };
+		const version = { name, source: `runs:/${run_id}/model`, run_id, description: "v", tags };
+		// Logged to another run: one that is logged to is known to whoever asked for it.
+		const other = await create("runs/create", { ...run, run_name: "other" });
+		const model_json = JSON.stringify({
+			...{ artifact_path: "m", flavors: {}, utc_time_created: "2026-11-27", model_uuid: name },
+			run_id: other.body.run.info.run_id,
+		});
+		const all: [string, object, unknown][] = [
+			["experiments/create", experiment, made],
+			["runs/create", run, first],
+			["registered-models/create", model, await create("registered-models/create", model)],
+			["model-versions/create", version, await create("model-versions/create", version)],
+		];
+		const log = { run_id: other.body.run.info.run_id, model_json };
+		all.push(["runs/log-model", log, await create("runs/log-model", log)]);
+
+		// As if the door had died before it knew.
+		await wait(1_000);
+		const forget = "update creates set outcome = null where at > now() - interval '2 minutes'";
+		const psql = ["psql", "-h", "/run/postgresql", "-U", "postgres", "-d", "door", "-c", forget];
+		await docker("exec", container("postgres"), ...psql);
+		await docker("restart", container("door"));
+		await healthy("door");
+		for (const [path, body, answer] of all) {
+			expect(answer, path).toMatchObject({ status: 200 });
+			expect(await create(path, body), path).toEqual(answer);
+		}
+		const again = await create("runs/create", run);
+		expect(again.body.run.info.run_id).not.toBe(run_id);
+		expect(await create("model-versions/create", version)).toMatchObject({
+			body: { model_version: { version: "2" } },
+		});
+		expect(await create("experiments/create", experiment)).toMatchObject({
+			status: 400,
+			body: { error_code: "RESOURCE_ALREADY_EXISTS" },
+		});
+	});
+});
+
+describe("the door's role in MLflow's database", () => {
+	/** As the door signs in there. */
+	const asDoor = async (sql: string) => {
+		const script = `
+			import { readFileSync } from "node:fs";
+			import pg from "pg";
+			const url = new URL(process.env.DOOR_DATABASE_URL);
+			const password = readFileSync(process.env.DOOR_DATABASE_PASSWORD_FILE, "utf8").trim();
+			const { hostname: host, username: user } = url;
+			const client = new pg.Client({ host, user, password, database: process.env.DOOR_MLFLOW_DATABASE });
+			await client.connect();
+			try {
+				await client.query("set default_transaction_read_only = off");
+				console.log(JSON.stringify((await client.query(${JSON.stringify(sql)})).rows));
+			} catch (error) {
+				console.log(error.code);
+			}
+			await client.end();`;
+		const args = ["exec", "-i", container("door"), "node", "--input-type=module", "-"];
+		return (await run("docker", args, { input: script })).stdout.trim();
+	};
+
+	test("reads MLflow's tables", async () => {
+		expect(await asDoor("select name from experiments where experiment_id = 0")).toBe('[{"name":"Default"}]');
+	});
+
+	test.each([
+		"update runs set status = status",
+		"delete from experiments where experiment_id = 0",
+		"insert into tags (key, value, run_uuid) values ('a', 'b', 'c')",
+		"truncate metrics",
+		"create table mine (a int)",
+		"create temp table mine (a int)",
+		"alter table runs add column mine int",
+		"set role mlflow",
+	])("does not: %s", async (sql) => expect(await asDoor(sql)).toBe("42501"));
 });

@@ -1,13 +1,18 @@
 /** Real accounts on a real database for tests, and a small server with the pages and one guarded path. */
 import { randomBytes } from "node:crypto";
-import { mkdtemp, rm } from "node:fs/promises";
+import { mkdtemp, readdir, readFile, rm } from "node:fs/promises";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import pino from "pino";
 import type { Listener } from "../../infra/contract.ts";
-import { type Accounts, type AccountsOptions, openAccounts } from "../../proxy/accounts/index.ts";
+import {
+	type Accounts,
+	type AccountsOptions,
+	type AccountsSettings,
+	openAccounts,
+} from "../../proxy/accounts/index.ts";
 import type { Log } from "../../proxy/accounts/log.ts";
 import type { RequestFacts } from "../../proxy/authority.ts";
 import type { TestDatabase } from "./postgres.ts";
@@ -24,6 +29,8 @@ export interface TestOptions extends AccountsOptions {
 	serviceFolder?: string;
 	/** The time on the clock. */
 	start?: number;
+	/** What members of the tailnet may do; nobody is one if left out. */
+	tailnet?: AccountsSettings["tailnet"];
 }
 
 export interface TestAccounts extends Accounts {
@@ -56,6 +63,7 @@ export async function startAccounts(
 			controlSocket: join(folder, "control.sock"),
 			serviceFolder: options.serviceFolder,
 			session: { idleHours: 12, maxDays: 7 },
+			tailnet: options.tailnet,
 		},
 		log,
 		{ clock: () => now, ...options },
@@ -152,6 +160,21 @@ export async function serve(accounts: Accounts, listener: Listener = "edge"): Pr
 				server.closeAllConnections();
 			}),
 	};
+}
+
+const MIGRATIONS = new URL("../../proxy/accounts/migrations/", import.meta.url);
+
+/** Makes an empty database what a door of an earlier release left: its schema up to that version. */
+export async function schemaOf(database: TestDatabase, version: number): Promise<void> {
+	await database.query("create table schema_migrations (version int, file text, applied_at timestamptz)");
+	const files = (await readdir(MIGRATIONS)).filter((file) => Number.parseInt(file, 10) <= version).sort();
+	for (const file of files) {
+		await database.query(await readFile(new URL(file, MIGRATIONS), "utf8"));
+		await database.query("insert into schema_migrations values ($1, $2, now())", [
+			Number.parseInt(file, 10),
+			file,
+		]);
+	}
 }
 
 /** A name nobody has used yet. */

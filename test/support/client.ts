@@ -6,8 +6,14 @@ import { type Ended, run } from "./mlgate.ts";
  * The client is the one in the stack's own image, untouched. Its environment is given by file descriptor,
  * not by argument.
  * @param network another one of Docker's
+ * @param hosts names with their addresses, `name:address`
  */
-export function python(script: string, env: Record<string, string> = {}, network = "host"): Promise<Ended> {
+export function python(
+	script: string,
+	env: Record<string, string> = {},
+	network = "host",
+	hosts: readonly string[] = [],
+): Promise<Ended> {
 	const names = Object.keys(env).flatMap((name) => ["--env", name]);
 	return run(
 		"docker",
@@ -20,6 +26,7 @@ export function python(script: string, env: Record<string, string> = {}, network
 			"--user",
 			"10003",
 			...names,
+			...hosts.flatMap((host) => ["--add-host", host]),
 			"--entrypoint",
 			"python",
 			imageRef("mlflow"),

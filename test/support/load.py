@@ -24,7 +24,7 @@ def work(number, queue):
     client = mlflow.MlflowClient()
     experiment = client.get_experiment_by_name(NAME).experiment_id
     model = f"{NAME}-{number}"
-    told = {"runs": {}, "versions": 0, "experiments": [], "calls": 0, "failed": [], "longest": 0}
+    told = {"runs": {}, "versions": 0, "experiments": [], "calls": 0, "failed": [], "unsure": {}, "longest": 0}
 
     def call(what, function, *arguments, **named):
         started = time.monotonic()
@@ -33,6 +33,8 @@ def work(number, queue):
             return function(*arguments, **named)
         except Exception as error:
             told["failed"].append(f"{what}: {str(error)[:300]}")
+            # What became of it is not known to who asked: it may be there once.
+            told["unsure"][what] = told["unsure"].get(what, 0) + 1
             raise
         finally:
             told["longest"] = max(told["longest"], time.monotonic() - started)
@@ -104,10 +106,12 @@ def main():
                 with open(path) as file:
                     if file.read() != known["artifact"]:
                         lost.append(f"{run}: its artifact")
-    twice = [run for run in there if run not in runs]
+    more = [run for run in there if run not in runs]
+    unsure = sum(told["unsure"].get("create run", 0) for told in results.values())
+    twice = more if len(more) > unsure else []
     for number, told in results.items():
         versions = len(client.search_model_versions(f"name = '{NAME}-{number}'", max_results=10000))
-        if versions > told["versions"]:
+        if versions > told["versions"] + told["unsure"].get("create version", 0):
             twice.append(f"{NAME}-{number}: {versions} versions for {told['versions']}")
         if versions < told["versions"]:
             lost.append(f"{NAME}-{number}: {versions} versions of {told['versions']}")

@@ -31,9 +31,9 @@ export class Raw {
 		return [...this.received.matchAll(/HTTP\/1\.1 (\d{3})/g)].map(([, status]) => Number(status));
 	}
 
-	/** Waits until something holds; fails after three seconds. */
-	async until(holds: (raw: this) => boolean): Promise<this> {
-		await eventually(() => holds(this));
+	/** Waits until something holds; fails after three seconds, or as many milliseconds as are given. */
+	async until(holds: (raw: this) => boolean, ms?: number): Promise<this> {
+		await eventually(() => holds(this), ms);
 		return this;
 	}
 
@@ -56,6 +56,7 @@ export const quiet = (ms: number): Promise<void> => new Promise((resolve) => set
 export async function exchange(
 	port: number,
 	bytes: string | Buffer,
+	ms?: number,
 ): Promise<{ status: number; head: string; body: string; code: string | undefined }> {
 	const raw = new Raw(port);
 	raw.send(bytes);
@@ -66,7 +67,7 @@ export async function exchange(
 		if (String(bytes).startsWith("HEAD ")) return true;
 		const length = /\r\ncontent-length: (\d+)/i.exec(received.slice(0, at))?.[1];
 		return length === undefined ? received.endsWith("0\r\n\r\n") : received.length >= at + 4 + Number(length);
-	});
+	}, ms);
 	const [head = "", body = ""] = raw.received.split("\r\n\r\n");
 	raw.destroy();
 	return {

@@ -3,6 +3,7 @@ import { createHash } from "node:crypto";
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { OpsError } from "../errors.ts";
+import { sleep } from "../sleep.ts";
 import { list as inWords } from "../text.ts";
 import { FILE, type Manifest, readManifest } from "./format.ts";
 
@@ -32,11 +33,20 @@ export interface Unusable {
 export const backupFolder = (checkout: string, given: string | undefined): string =>
 	given ?? join(checkout, ".mlgate", "backups");
 
-export const newId = (stack: string, now: Date = new Date()): string =>
+const idAt = (stack: string, now: Date): string =>
 	`${stack}-${now
 		.toISOString()
 		.replace(/[-:]|\.\d+Z$/g, "")
 		.replace("T", "-")}`;
+
+/** An id that no backup has; they are made of the time in seconds. */
+export async function freeId(folder: string, stack: string): Promise<string> {
+	for (;;) {
+		const id = idAt(stack, new Date());
+		if (!existsSync(join(folder, id)) && !existsSync(partialPath(folder, id))) return id;
+		await sleep(200);
+	}
+}
 
 export const partialPath = (folder: string, id: string): string => join(folder, `${id}${PARTIAL}`);
 

@@ -19,7 +19,7 @@ import { bytesInWords } from "../text.ts";
 import { startAgent } from "./agent.ts";
 import { dump, sizeOf, versionsOf } from "./database.ts";
 import { jsonLines, measure, writeByHash, writeMeasured } from "./files.ts";
-import { type Backup, makePartial, newId, removePartials } from "./folder.ts";
+import { type Backup, freeId, makePartial, removePartials } from "./folder.ts";
 import { blobPath, DATABASES, type DatabaseName, FILE, FORMAT, type Manifest } from "./format.ts";
 import { stores } from "./parts.ts";
 import { damaged, verify } from "./verify.ts";
@@ -41,7 +41,7 @@ export async function makeBackup(context: Context, root: string): Promise<Backup
 	await ensureRoom(context, name, postgres, root);
 	interrupted.throwIfAborted();
 
-	const id = newId(stack);
+	const id = await freeId(root, stack);
 	const path = makePartial(root, id);
 	try {
 		const manifest = await fill(context, { id, name, path, postgres });

@@ -19,12 +19,14 @@ export async function stores(name: string): Promise<Record<"postgres" | "minio",
 	}
 	const running = (part: Part): Container => {
 		const container = containers.find((one) => partOf(one) === part);
-		const state = container?.State.Health?.Status ?? container?.State.Status ?? "absent";
-		if (container?.State.Status === "running" && state === "healthy") return container;
+		const state = container?.State.Status ?? "absent";
+		const starting = container?.State.Health?.Status === "starting";
+		// An unhealthy one may only be slow; if it does not answer, the work itself says so.
+		if (container && state === "running" && !starting) return container;
 		throw new OpsError({
 			code: "STORE_DOWN",
 			kind: "unhealthy",
-			what: `${part} is ${state === "running" ? "not healthy" : state}, and without it nothing can be read or written.`,
+			what: `${part} is ${starting ? "starting" : state}, and without it nothing can be read or written.`,
 			fix: "npm start",
 		});
 	};

@@ -60,10 +60,10 @@ export async function putBack(
 			await untilHealthy(postgres);
 		});
 		const removed = await report.step("Removing objects that the backup has not", () =>
-			keepOnly(name, backup),
+			keepOnly(name, backup, interrupted),
 		);
 		const objects = await report.step("Reading every object again", ({ detail }) =>
-			checkObjects(name, backup, detail),
+			checkObjects(name, backup, interrupted, detail),
 		);
 		for (const database of DATABASES) await dropIfThere(postgres, aside.going(database));
 		return { objects, removed };
@@ -151,8 +151,8 @@ async function writeKey(name: string, { path }: Backup): Promise<void> {
 	await agent.ended;
 }
 
-async function keepOnly(name: string, backup: Backup): Promise<number> {
-	const agent = startAgent(name, "keep");
+async function keepOnly(name: string, backup: Backup, signal: AbortSignal): Promise<number> {
+	const agent = startAgent(name, "keep", signal);
 	async function* keys(): AsyncGenerator<string> {
 		for await (const { key } of objectsIn(backup)) yield `${JSON.stringify(key)}\n`;
 	}
@@ -163,11 +163,16 @@ async function keepOnly(name: string, backup: Backup): Promise<number> {
 	return removed;
 }
 
-async function checkObjects(name: string, backup: Backup, detail: (text: string) => void): Promise<number> {
+async function checkObjects(
+	name: string,
+	backup: Backup,
+	signal: AbortSignal,
+	detail: (text: string) => void,
+): Promise<number> {
 	const expected = new Map<string, ObjectEntry>();
 	for await (const entry of objectsIn(backup)) expected.set(entry.key, entry);
 	const wrong: string[] = [];
-	const agent = startAgent(name, "check");
+	const agent = startAgent(name, "check", signal);
 	agent.input.end();
 	let seen = 0;
 	for await (const { key, sha256 } of jsonLines<ObjectEntry>(agent.output)) {

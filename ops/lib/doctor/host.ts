@@ -3,7 +3,8 @@ import { accessSync, constants, existsSync, statSync } from "node:fs";
 import { statfs } from "node:fs/promises";
 import { freemem, totalmem } from "node:os";
 import { join } from "node:path";
-import { PARTS } from "../../../infra/contract.ts";
+import { OPTIONAL_PARTS, PARTS } from "../../../infra/contract.ts";
+import { MEMORY_SETTING } from "../../../infra/settings.ts";
 import { docker } from "../docker.ts";
 import { classify, currentEndpoint } from "../engine.ts";
 import { OpsError } from "../errors.ts";
@@ -67,7 +68,10 @@ export const HOST_LOOKS: readonly Look[] = [
 		async look(patient) {
 			const settings = readSettings(patient);
 			const limits =
-				PARTS.map((part) => settings[`${part}.memory`]).reduce((sum, mib) => sum + mib, 0) * 2 ** 20;
+				PARTS.filter((part) => settings.funnel === "on" || !OPTIONAL_PARTS.has(part))
+					.map((part) => settings[MEMORY_SETTING[part]])
+					.reduce((sum, mib) => sum + mib, 0) *
+				2 ** 20;
 			if (limits <= totalmem()) return `${bytesInWords(freemem())} free of ${bytesInWords(totalmem())}`;
 			return [
 				note(

@@ -1,6 +1,7 @@
 /** The stack on the machine: what it should be, and what it is. */
-import { DATA_VOLUMES, hostName, IMAGES, PARTS, PATH } from "../../../infra/contract.ts";
+import { DATA_VOLUMES, hostName, PARTS, PATH } from "../../../infra/contract.ts";
 import { imageRef } from "../../../infra/images.ts";
+import { MEMORY_SETTING } from "../../../infra/settings.ts";
 import { backupFolder, listBackups } from "../backup/folder.ts";
 import { imageExists } from "../base-image.ts";
 import { type Container, docker, imageNames, partOf, start } from "../docker.ts";
@@ -9,9 +10,10 @@ import { cutOff, lastStep, readRuns } from "../journal.ts";
 import { heldBy, isKeeper } from "../keeper.ts";
 import { journalFolder } from "../paths.ts";
 import { diskOf } from "../resources.ts";
-import { plainConfig, readSettings } from "../stack/config-file.ts";
+import { readSettings } from "../stack/config-file.ts";
 import { RESOURCE_TYPE, readState, resourcesOf } from "../stack/state.ts";
 import { age, list } from "../text.ts";
+import { ownImages } from "../workspace.ts";
 import { type Diagnosis, type Look, note, type Patient, wrong } from "./check.ts";
 
 const START = "npm start";
@@ -31,8 +33,7 @@ export const STACK_LOOKS: readonly Look[] = [
 		name: "images",
 		needsEngine: true,
 		async look(patient) {
-			const own = plainConfig(patient)["api.image"];
-			const wanted = IMAGES.filter((image) => !(own && image === "api"));
+			const wanted = ownImages(patient);
 			const there = await Promise.all(wanted.map((image) => imageExists(imageRef(image))));
 			const missing = wanted.filter((_, i) => !there[i]);
 			if (missing.length === 0) return `${wanted.length} built`;
@@ -113,7 +114,7 @@ export const STACK_LOOKS: readonly Look[] = [
 			const diagnoses = parts(patient).flatMap(({ part, container }) => {
 				const differences = [
 					...(part === "api" && settings["api.image"] ? [] : imageDrift(part, container, names)),
-					...memoryDrift(container, settings[`${part}.memory`]),
+					...memoryDrift(container, settings[MEMORY_SETTING[part]]),
 				];
 				return differences.map((text) => note(`${part} ${text}.`, START));
 			});

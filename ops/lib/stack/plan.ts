@@ -55,7 +55,14 @@ const DATA_RESOURCES: ReadonlySet<string> = new Set(DATA_VOLUMES.map((volume) =>
 const DATA_PATHS: ReadonlySet<string> = new Set(Object.values(PATH.data));
 
 /** From the stop of the old container to the first answer of the new one, on a machine with two cores. */
-const SECONDS: Readonly<Record<Part, number>> = { postgres: 10, minio: 10, mlflow: 25, door: 10, api: 15 };
+const SECONDS: Readonly<Record<Part, number>> = {
+	postgres: 10,
+	minio: 10,
+	mlflow: 25,
+	door: 10,
+	api: 15,
+	tailscale: 10,
+};
 
 export function planOf(events: readonly EngineEvent[]): Plan {
 	const steps = events.flatMap(({ resourcePreEvent }) => resourcePreEvent?.metadata ?? []);

@@ -1,6 +1,6 @@
 /** Measuring in turn, and what is made of the figures. */
 
-/** Once each, to see that the bench itself works: no figures that anybody should believe. */
+/** Everything once, and smaller: to see that the bench itself works: no figures that anybody should believe. */
 export const QUICK = process.env.BENCH_QUICK === "1";
 
 export const median = (values: readonly number[]): number => {

@@ -6,7 +6,10 @@ import type { Row } from "./rows.ts";
 
 export interface Measured {
 	title: string;
+	note?: string | undefined;
 	rows: readonly Row[];
+	/** Why there are no rows. */
+	failure?: string;
 }
 
 export interface Run {
@@ -39,7 +42,13 @@ const markdown = (head: readonly string[], rows: readonly (readonly string[])[])
 /** The whole of RESULTS.md. */
 export function results(measured: readonly Measured[], { before, after, minutes }: Run): string {
 	const { cores, model, memory, system, kernel, node, mlflow } = before;
-	const tables = measured.map(({ title, rows }) => `## ${title}\n\n${markdown(HEAD, rows.map(cells))}\n`);
+	const tables = measured.map(({ title, note, rows, failure }) =>
+		[
+			`## ${title}\n`,
+			...(note === undefined ? [] : [`${note}\n`]),
+			failure === undefined ? `${markdown(HEAD, rows.map(cells))}\n` : `**Not measured**: ${failure}\n`,
+		].join("\n"),
+	);
 	return `# What \`npm run bench\` measured
 
 Each row is one comparison: medians of sides that were measured in turn, in one run, after their answers had been found

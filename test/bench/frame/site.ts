@@ -23,6 +23,7 @@ export const AT = {
 	nginx: 5004,
 	verifier: 5005,
 	httpProxy: 5006,
+	slowStub: 5009,
 	/** The near ends of the modelled slow line. */
 	slowStock: 5007,
 	slowDoor: 5008,
@@ -47,7 +48,8 @@ export interface Site {
 	close(): Promise<void>;
 }
 
-const READY = 180_000;
+/** Milliseconds: on a busy machine nothing is quick. */
+const READY = 600_000;
 
 export async function until(what: string, holds: () => Promise<boolean>, ms = READY): Promise<void> {
 	const end = performance.now() + ms;

@@ -37,6 +37,14 @@ export function cpu(watched: Watched): number {
 	return total / 1e9;
 }
 
+/** How often the first thread of each process has fallen asleep so far, to be woken by something. */
+export const sleeps = (watched: Watched): number =>
+	watched
+		.pids()
+		.map((pid) => quietly(() => readFileSync(`/proc/${pid}/status`, "utf8"), ""))
+		.map((status) => Number(/^voluntary_ctxt_switches:\s+(\d+)/m.exec(status)?.[1] ?? 0))
+		.reduce((sum, count) => sum + count, 0);
+
 /** Bytes in memory. Pages that processes share count for each of them. */
 export const resident = (watched: Watched): number =>
 	watched

@@ -2,6 +2,7 @@
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { run } from "../../support/mlgate.ts";
+import { QUICK } from "./measure.ts";
 
 export interface Load {
 	requests: number;
@@ -53,7 +54,7 @@ export async function tryLoad({
 	const lines = paths.map((path, i) => `${path} ${tokens[i % tokens.length]}\n`);
 	writeFileSync(file, lines.join(""), { mode: 0o600 });
 	const ended = await run("wrk", [
-		...["--threads", "1", "--connections", String(connections), "--duration", `${seconds}s`],
+		...["--threads", "1", "--connections", String(connections), "--duration", `${QUICK ? 1 : seconds}s`],
 		...["--timeout", "60s", "--script", join(import.meta.dirname, "wrk.lua"), origin, "--", file],
 	]);
 	const line = /^RESULT (.*)$/m.exec(ended.stdout)?.[1];

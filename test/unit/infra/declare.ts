@@ -19,6 +19,8 @@ export interface Declaration {
 	secrets: Record<SecretKey, string>;
 	/** What the user keeps as `api.secretEnv`: one variable, `MODEL_KEY`. */
 	modelKey: string;
+	/** What the user keeps as `funnel.authKey`. */
+	authKey: string;
 }
 
 /** Type tokens of the docker provider. */
@@ -37,7 +39,12 @@ export async function declare(
 		SECRET_KEYS.map((key) => [key, randomBytes(30).toString("base64url")]),
 	) as Record<SecretKey, string>;
 	const modelKey = randomBytes(30).toString("base64url");
-	const kept = { ...secrets, "api.secretEnv": JSON.stringify({ MODEL_KEY: modelKey }) };
+	const authKey = `tskey-auth-${randomBytes(12).toString("hex")}`;
+	const kept = {
+		...secrets,
+		"api.secretEnv": JSON.stringify({ MODEL_KEY: modelKey }),
+		"funnel.authKey": authKey,
+	};
 	pulumi.runtime.setAllConfig(
 		Object.fromEntries(
 			Object.entries({ ...raw, ...kept }).map(([key, value]) => [`${PROJECT}:${key}`, value]),
@@ -73,7 +80,7 @@ export async function declare(
 		const [type = "", name = ""] = key.split(" ");
 		return { type, name, inputs: sent.get(key) ?? {}, options: given };
 	});
-	return { resources, outputs: outputs as Record<string, unknown>, secrets, modelKey };
+	return { resources, outputs: outputs as Record<string, unknown>, secrets, modelKey, authKey };
 }
 
 const SIGNATURE = "4dabf18193072939515e22adb298388d";

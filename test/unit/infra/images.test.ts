@@ -59,6 +59,7 @@ describe("the name of an image", () => {
 			"infra/images/mlflow/requirements.txt",
 			["mlflow", "door"],
 		],
+		["the lock of Tailscale's modules", "infra/images/tailscale/go.sum", ["tailscale"]],
 		["a source of the door", "proxy/main.ts", ["door"]],
 		["the contract", "infra/contract.ts", ["door"]],
 		["the lock of the packages", "package-lock.json", ["door"]],
@@ -146,6 +147,24 @@ describe("a build context", () => {
 	});
 });
 
+describe("the programs of Tailscale", () => {
+	test("call themselves by the version that go.mod pins", () => {
+		const [, pinned] = /tailscale\.com v(\S+)/.exec(read("infra/images/tailscale/go.mod")) ?? [];
+		const [, simulated] = /tailscale\.com v(\S+)/.exec(read("test/funnelsim/go.mod")) ?? [];
+		expect(simulated).toBe(pinned);
+		for (const { ldflags } of RECIPES.tailscale.go ?? [])
+			for (const stamp of ["longStamp", "shortStamp"])
+				expect(ldflags).toContain(`-X tailscale.com/version.${stamp}=${pinned}`);
+	});
+
+	// 1.102.0 and .1 refuse every connection through Funnel; before 1.98.9 one request could stop a node from outside.
+	test("are none of those that break Funnel", () => {
+		const [, pinned = ""] = /tailscale\.com v(\S+)/.exec(read("infra/images/tailscale/go.mod")) ?? [];
+		const [major = 0, minor = 0, patch = 0] = pinned.split(".").map(Number);
+		expect(major * 1e6 + minor * 1e3 + patch).toBeGreaterThanOrEqual(1_102_002);
+	});
+});
+
 describe("every Dockerfile", () => {
 	test.each(IMAGES)(
 		"of %s builds with both builders, makes no anonymous volume and adds nothing unseen",
@@ -197,6 +216,7 @@ describe("the images keep to the contract", () => {
 			minio: [PATH.data.minio, PATH.secrets],
 			mlflow: [PATH.scratch, PATH.secrets],
 			door: [PATH.data.door, PATH.secrets, dirname(PATH.controlSocket)],
+			tailscale: [PATH.data.tailscale, PATH.secrets],
 		};
 		for (const [image, paths] of Object.entries(points)) {
 			const uid = UID[image as keyof typeof points];

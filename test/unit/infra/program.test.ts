@@ -3,7 +3,16 @@ import * as pulumi from "@pulumi/pulumi";
 import fc from "fast-check";
 import { beforeAll, describe, expect, it } from "vitest";
 import { configuration } from "../../../infra/configuration.ts";
-import { DATA_VOLUMES, LABEL, NETWORKS, PARTS, PATH, SECRET_FILE, UID } from "../../../infra/contract.ts";
+import {
+	DATA_VOLUMES,
+	LABEL,
+	NETWORKS,
+	OPTIONAL_PARTS,
+	PARTS,
+	PATH,
+	SECRET_FILE,
+	UID,
+} from "../../../infra/contract.ts";
 import {
 	isSecretSetting,
 	parseSettings,
@@ -33,6 +42,9 @@ const EXAMPLES: Partial<Record<SettingKey, readonly string[]>> = {
 	"api.image": ["", "registry.example:5000/team/model:1.4", "model@sha256:abc"],
 	"api.health": ["", "/health?deep=1", "python -c 'import model'"],
 	"api.ready": ["", "/similar?ingredient=%E7%9B%90"],
+	"funnel.hostname": ["mlgate", "gw-2"],
+	"funnel.controlUrl": ["", "http://172.20.0.2:9911"],
+	"funnel.tailnet": ["{}", '{"ada@example.org": "admin", "@example.org": "viewer"}'],
 	"api.env": ["{}", '{"LOG_LEVEL": "debug", "GREETING": "a = \'b\'"}'],
 };
 
@@ -66,16 +78,22 @@ function anyValue(key: SettingKey): fc.Arbitrary<string> {
 /** Parts that get no secret files: whatever they may know, they are told otherwise. */
 const WITHOUT_FILES: readonly string[] = ["api"];
 
+/** The parts that run with these settings. */
+const wanted = ({ funnel }: Pick<Settings, "funnel">) =>
+	PARTS.filter((part) => funnel === "on" || !OPTIONAL_PARTS.has(part));
+
 /** What holds whatever the configuration. */
 const INVARIANTS: Record<string, (declaration: Declaration, settings: Settings) => void> = {
-	"one container a part, one courier for each part with secret files"(declaration) {
+	"one container a part, one courier for each part with secret files"(declaration, settings) {
 		expect(
 			partsOf(declaration)
 				.map(({ name }) => name)
 				.sort(),
-		).toEqual([...PARTS].sort());
+		).toEqual(wanted(settings).sort());
 		expect(couriersOf(declaration).map(({ name }) => name)).toEqual(
-			PARTS.filter((part) => !WITHOUT_FILES.includes(part)).map((part) => `${part}-courier`),
+			wanted(settings)
+				.filter((part) => !WITHOUT_FILES.includes(part))
+				.map((part) => `${part}-courier`),
 		);
 	},
 	"only the door publishes, and on the loopback alone"(declaration) {
@@ -134,7 +152,7 @@ const INVARIANTS: Record<string, (declaration: Declaration, settings: Settings) 
 			for (const mode of Object.values(args.tmpfs ?? {}))
 				expect(mode).toMatch(/noexec,nosuid,nodev,size=\d+m/);
 		}
-		expect(new Set(partsOf(declaration).map(({ args }) => args.user)).size).toBe(PARTS.length);
+		expect(new Set(partsOf(declaration).map(({ args }) => args.user)).size).toBe(partsOf(declaration).length);
 	},
 	"what the provider would take for done is replaced"(declaration) {
 		for (const { name, options } of partsOf(declaration)) {
@@ -193,6 +211,7 @@ const INVARIANTS: Record<string, (declaration: Declaration, settings: Settings) 
 			mlflow: ["data"],
 			door: ["edge", "clients", "serve", "data", "ident"],
 			api: settings["api.internet"] ? ["serve", "egress"] : ["serve"],
+			...(settings.funnel === "on" && { tailscale: ["ident", "uplink"] }),
 		});
 		const wayOut = places.door?.filter((name) => !NETWORKS[name as keyof typeof NETWORKS].internal);
 		expect(wayOut).toEqual(["edge"]);
@@ -223,7 +242,7 @@ const INVARIANTS: Record<string, (declaration: Declaration, settings: Settings) 
 			.map(({ text }) => text);
 		expect(labels.filter((label) => label.startsWith("com.docker.compose"))).toEqual([]);
 	},
-	"no secret is in clear, and each is in the files of exactly the parts that need it"(declaration) {
+	"no secret is in clear, and each is in the files of exactly the parts that need it"(declaration, settings) {
 		const said = declaration.resources.flatMap(({ type, name, inputs }) =>
 			texts(inputs, `${type.split(":").at(-1)} ${name}`),
 		);
@@ -246,9 +265,13 @@ const INVARIANTS: Record<string, (declaration: Declaration, settings: Settings) 
 			[`MODEL_KEY=${declaration.modelKey}`, true],
 		]);
 		expect(holding[0]?.path).toMatch(/^Container api\.envs\.\d+$/);
+		const joining = said.filter(({ text }) => text.includes(declaration.authKey));
+		expect(joining.map(({ path, secret }) => [path.replace(/\.\d+\./g, "[]."), secret])).toEqual(
+			settings.funnel === "on" ? [[upload("tailscale"), true]] : [],
+		);
 		// What an output turns into where a text was meant.
 		expect(said.filter(({ text }) => text.includes("Output<T>"))).toEqual([]);
-		for (const secret of [...Object.values(declaration.secrets), declaration.modelKey])
+		for (const secret of [...Object.values(declaration.secrets), declaration.modelKey, declaration.authKey])
 			expect(JSON.stringify(declaration.outputs)).not.toContain(secret);
 	},
 	"secret files belong to the part's user, are read-only, and lie in a volume of their own"(declaration) {
@@ -268,13 +291,13 @@ const INVARIANTS: Record<string, (declaration: Declaration, settings: Settings) 
 			expect(service?.options.dependsOn).toEqual(expect.arrayContaining([expect.anything()]));
 		}
 	},
-	"each data volume is where its part keeps its data, and nowhere else"(declaration) {
+	"each data volume is where its part keeps its data, and nowhere else"(declaration, settings) {
 		const writable = partsOf(declaration).flatMap(({ name, args }) =>
 			(args.mounts ?? [])
 				.filter(({ readOnly }) => !readOnly)
 				.map(({ source, target }) => ({ name, source, target })),
 		);
-		for (const volume of DATA_VOLUMES) {
+		for (const volume of DATA_VOLUMES.filter((volume) => wanted(settings).includes(volume))) {
 			const holders = writable.filter(({ source }) => source?.endsWith(`-${volume}-data`));
 			expect(holders.map(({ name, target }) => [name, target])).toEqual([[volume, PATH.data[volume]]]);
 		}
@@ -317,7 +340,7 @@ const INVARIANTS: Record<string, (declaration: Declaration, settings: Settings) 
 			expect(above).not.toContain(name);
 			return [...(needs.get(name) ?? []).flatMap((next) => order(next, [...above, name])), name];
 		};
-		expect(order("api")).toEqual(expect.arrayContaining([...PARTS]));
+		expect(order("api")).toEqual(expect.arrayContaining(PARTS.filter((part) => !OPTIONAL_PARTS.has(part))));
 		expect(needs.get("mlflow")).toEqual(expect.arrayContaining(["postgres", "minio"]));
 	},
 };
@@ -348,6 +371,54 @@ describe("the program, whatever the configuration", () => {
 					throw new Error(`with ${JSON.stringify(raw)} (FC_SEED=${seed}): ${cause}`, { cause });
 				}
 		});
+});
+
+describe("the node in the tailnet", () => {
+	it("is told where to join, what to serve and where its state is, and is let into nothing else", async () => {
+		const [node] = partsOf(
+			await declare({ funnel: "on", "funnel.hostname": "gw", "funnel.controlUrl": "http://10.0.0.2:9911" }),
+		).filter(({ name }) => name === "tailscale");
+		const env = Object.fromEntries((node?.args.envs ?? []).map((line) => line.split(/=(.*)/s)));
+		expect(env).toEqual({
+			TS_STATE_DIR: "/var/lib/tailscale",
+			TS_SOCKET: "/tmp/tailscaled.sock",
+			TS_USERSPACE: "true",
+			TS_HOSTNAME: "gw",
+			TS_AUTH_ONCE: "true",
+			TS_AUTHKEY_FILE: "/run/secrets/auth-key",
+			TS_SERVE_CONFIG: "/run/secrets/serve.json",
+			TS_ACCEPT_DNS: "false",
+			TS_NO_LOGS_NO_SUPPORT: "true",
+			TS_EXTRA_ARGS: "--login-server=http://10.0.0.2:9911",
+		});
+		expect(node?.args.restart).toBe("unless-stopped");
+	});
+
+	it("serves the door's own listener for it, on one port, to the tailnet and the public", async () => {
+		const declaration = await declare({ funnel: "on" });
+		const [courier] = couriersOf(declaration).filter(({ name }) => name === "tailscale-courier");
+		const file = courier?.args.uploads?.find((upload) => upload.file === "/run/secrets/serve.json");
+		// biome-ignore lint/suspicious/noTemplateCurlyInString: it is replaced in the container
+		const at = "${TS_CERT_DOMAIN}:8443";
+		expect(JSON.parse(file?.content ?? "")).toEqual({
+			TCP: { "8443": { HTTPS: true } },
+			Web: { [at]: { Handlers: { "/": { Proxy: "http://door-ident:5000" } } } },
+			AllowFunnel: { [at]: true },
+		});
+	});
+
+	it("tells the door who members are, and says nothing of the tailnet while it is off", async () => {
+		const env = async (raw: Record<string, string>) =>
+			(partsOf(await declare(raw)).find(({ name }) => name === "door")?.args.envs ?? []).filter((line) =>
+				line.startsWith("DOOR_TAILNET"),
+			);
+		const tailnet = '{"ada@example.org": "editor"}';
+		expect(await env({ funnel: "on", "funnel.tailnet": tailnet })).toEqual([
+			"DOOR_TAILNET_GATEWAY=tailscale",
+			'DOOR_TAILNET_ROLES={"ada@example.org":"editor"}',
+		]);
+		expect(await env({ "funnel.tailnet": tailnet })).toEqual([]);
+	});
 });
 
 describe("the program", () => {

@@ -49,6 +49,12 @@ describe("settings", () => {
 			"api.secretEnv": {},
 			"api.memory": 512,
 			"api.internet": false,
+			funnel: "off",
+			"funnel.hostname": "mlgate",
+			"funnel.authKey": "",
+			"funnel.controlUrl": "",
+			"funnel.tailnet": {},
+			"funnel.memory": 256,
 		});
 	});
 
@@ -175,7 +181,7 @@ describe("settings", () => {
 	});
 
 	it("guess nothing where nothing is near, and never show what an unknown key holds", () => {
-		expect(nearest("funnel.hostname")).toBeUndefined();
+		expect(nearest("backup.retention")).toBeUndefined();
 		const [problem] = problems({ "admin.passphrase": "hunter2" });
 		expect(problem?.what).toBe("mlgate:admin.passphrase is not a setting.");
 		expect(JSON.stringify(problem)).not.toContain("hunter2");
@@ -184,6 +190,31 @@ describe("settings", () => {
 	it("pass over the stack's own secrets, and over no other key that looks like one", () => {
 		expect(problems(Object.fromEntries(SECRET_KEYS.map((key) => [key, "x"])))).toEqual([]);
 		expect(problems({ "secret.other": "x" }).map(({ key }) => key)).toEqual(["secret.other"]);
+	});
+
+	it.each<[string, string]>([
+		["a whole public domain", '{"@gmail.com": "viewer"}'],
+		["it, in capitals", '{"@GMail.com": "viewer"}'],
+		["everybody of an identity provider", '{"@github": "viewer"}'],
+		["a whole domain of admins", '{"@example.org": "admin"}'],
+		["a login without a domain", '{"ada": "viewer"}'],
+		["a login with two", '{"ada@example.com@example.org": "viewer"}'],
+		["everybody", '{"@": "viewer"}'],
+		["everybody, otherwise", '{"*@example.org": "viewer", "*": "viewer"}'],
+		["a role that there is not", '{"ada@example.org": "owner"}'],
+		["no object", '["ada@example.org"]'],
+		["no JSON", "ada@example.org=viewer"],
+	])("refuse to let %s in from the tailnet", (_what, value) => {
+		expect(problems({ "funnel.tailnet": value }).map(({ key }) => key)).toEqual(["funnel.tailnet"]);
+	});
+
+	it("name members of the tailnet in one spelling", () => {
+		const given = '{"Ada@Example.ORG": "Admin", "eve@gmail.com": "viewer", "@example.org": "editor"}';
+		expect(parseSettings({ "funnel.tailnet": given }, "local")["funnel.tailnet"]).toEqual({
+			"ada@example.org": "admin",
+			"eve@gmail.com": "viewer",
+			"@example.org": "editor",
+		});
 	});
 
 	it("refuse a secret that stands in clear, and do not show it", () => {

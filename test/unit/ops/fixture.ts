@@ -40,6 +40,22 @@ const refuse = defineCommand({
 	},
 });
 
+const die = defineCommand({
+	name: "die",
+	summary: "fails because a part did",
+	arguments: { part: { summary: "which", variadic: true, choices: ["heart", "lung"] } },
+	locks: false,
+	async run(_context, { part }) {
+		throw new OpsError({
+			code: "TEST_DIED",
+			kind: "unhealthy",
+			what: "It died.",
+			fix: "npm start",
+			said: { by: part.join(" and ") || "nobody", lines: ["goodbye", `token ${TOKEN}`] },
+		});
+	},
+});
+
 const crash = defineCommand({
 	name: "crash",
 	summary: "fails with an unknown error",
@@ -155,7 +171,7 @@ const group = {
 const graceMs = Number(process.env.GRACE_MS ?? 180_000);
 process.exit(
 	await run(
-		[answer, refuse, crash, sick, hold, stubborn, stuck, endless, parallel, group],
+		[answer, refuse, die, crash, sick, hold, stubborn, stuck, endless, parallel, group],
 		process.argv.slice(2),
 		{
 			checkout: process.env.CHECKOUT ?? "",

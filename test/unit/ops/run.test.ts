@@ -69,6 +69,23 @@ describe("a known error", () => {
 		});
 	});
 
+	test("ends with the last lines of the part that it is about", async () => {
+		const { code, stderr } = await run(["die", "heart", "lung"]);
+		expect(code).toBe(5);
+		expect(stderr.trimEnd().split("\n").slice(-3, -1)).toEqual([
+			"The last lines of heart and lung:",
+			"  goodbye",
+		]);
+		const { error } = JSON.parse((await run(["die", "--json"])).stdout);
+		expect(error.said).toMatchObject({ by: "nobody", lines: ["goodbye", expect.anything()] });
+	});
+
+	test("refuses one of several words that it does not know, and names those it does", async () => {
+		const { code, stderr } = await run(["die", "heart", "spleen"]);
+		expect(code).toBe(2);
+		expect(stderr).toMatch(/spleen.*heart, lung/);
+	});
+
 	test("gives advice for the stack it was about", async () => {
 		const { stderr } = await run(["refuse", "--stack", "other"]);
 		expect(stderr).toContain("Do this: npx mlgate --stack other up");

@@ -42,7 +42,7 @@ describe("listeners", () => {
 			address: "127.0.0.1",
 			port: 1,
 			hosts: new Set(["a:1"]),
-			trust: { scheme: "http" },
+			trust: { scheme: "http", tailnet: false },
 		});
 	});
 

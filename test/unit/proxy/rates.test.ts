@@ -149,7 +149,13 @@ describe("a client that takes its time", () => {
 	test("with its headers is sent away, or before its first byte; with its upload it is not, however long that takes", async () => {
 		const uploads: string[] = [];
 		const door = createDoorServer(
-			{ name: "edge", address: "127.0.0.1", port: 0, hosts: new Set(), trust: { scheme: "http" } },
+			{
+				name: "edge",
+				address: "127.0.0.1",
+				port: 0,
+				hosts: new Set(),
+				trust: { scheme: "http", tailnet: false },
+			},
 			async (req, res) => {
 				let text = "";
 				for await (const chunk of req) text += chunk;
@@ -193,7 +199,7 @@ describe("strangers' connections", () => {
 				address: "127.0.0.1",
 				port: 0,
 				hosts: new Set(),
-				trust: { scheme: "http" },
+				trust: { scheme: "http", tailnet: false },
 			},
 			(req, res) => {
 				if (req.headers.authorization !== undefined) knownOn(req.socket, req.headers.authorization);
@@ -234,7 +240,13 @@ describe("strangers' connections", () => {
 	test("of one credential's many connections only so many are no stranger's", async () => {
 		const connections = new Connections(3, 2);
 		const door = createDoorServer(
-			{ name: "edge", address: "127.0.0.1", port: 0, hosts: new Set(), trust: { scheme: "http" } },
+			{
+				name: "edge",
+				address: "127.0.0.1",
+				port: 0,
+				hosts: new Set(),
+				trust: { scheme: "http", tailnet: false },
+			},
 			(req, res) => {
 				if (req.headers.authorization !== undefined) knownOn(req.socket, req.headers.authorization);
 				res.end();

@@ -57,6 +57,7 @@ describe("the door's settings", () => {
 			controlSocket: "/run/mlgate/control.sock",
 			metrics: { host: "door-data", port: 9464 },
 			uiFolder: "/app/ui",
+			tailnet: undefined,
 			session: { idleHours: 12, maxDays: 7 },
 			logLevel: "info",
 			drainSeconds: 25,

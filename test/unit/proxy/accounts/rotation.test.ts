@@ -10,6 +10,7 @@ import {
 	DAY,
 	facts,
 	PASSWORD,
+	schemaOf,
 	startAccounts,
 	type TestAccounts,
 } from "../../../support/accounts.ts";
@@ -228,13 +229,25 @@ it("is asked for over the control socket", async () => {
 	expect(await run("keys/retire")).toMatchObject({ ok: false, error: { code: "KEYS_NONE_OLDER" } });
 });
 
-it("a token of before the keys had names beside tokens goes on as the first key's", async () => {
+it("a token of before keys were noted beside tokens goes on as the first key's", async () => {
 	const { text } = await token();
-	await accounts.database.query("alter table tokens drop column kid");
-	await accounts.database.query("alter table sessions drop column kid");
-	await accounts.database.query("delete from schema_migrations where version >= 5");
-	accounts = await accounts.reopen();
-	expect(accounts.keys.list()).toMatchObject([{ id: kidOf(text), tokens: 1 }]);
-	await accounts.keys.rotate(ACTOR);
-	expect(await ask(bearer(text))).toMatchObject({ ok: true });
+	const earlier = await postgres.database();
+	await schemaOf(earlier, 4);
+	const [key] = await accounts.database.query("select * from signing_keys");
+	await earlier.query("insert into signing_keys values ($1, $2, $3)", [
+		key?.kid,
+		key?.wrapped,
+		key?.created_at,
+	]);
+	const columns = "id, user_id, name, role, created_at, created_by, expires_at";
+	for (const row of await accounts.database.query(`select ${columns} from tokens where scope = 'all'`))
+		await earlier.query(
+			`insert into tokens (${columns}) values ($1, $2, $3, $4, $5, $6, $7)`,
+			Object.values(row),
+		);
+	const later = await startAccounts(earlier, { folder: accounts.folder, start: accounts.now() });
+	expect(later.keys.list()).toMatchObject([{ id: kidOf(text), tokens: 1 }]);
+	await later.keys.rotate(ACTOR);
+	expect(await later.authority.authenticate(facts(bearer(text)))).toMatchObject({ ok: true });
+	await later.close();
 });

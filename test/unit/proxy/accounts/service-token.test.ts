@@ -11,6 +11,7 @@ import {
 	DAY,
 	facts,
 	HOUR,
+	schemaOf,
 	startAccounts,
 	type TestAccounts,
 } from "../../../support/accounts.ts";
@@ -18,8 +19,6 @@ import { startPostgres, type TestDatabase, type TestPostgres } from "../../../su
 
 // A busy machine hashes slowly.
 vi.setConfig({ testTimeout: 60_000 });
-
-const MIGRATIONS = new URL("../../../../proxy/accounts/migrations/", import.meta.url);
 
 let postgres: TestPostgres;
 let accounts: TestAccounts;
@@ -156,13 +155,7 @@ it("is waited for while the database is away, and then made", async () => {
 
 it("has an owner even where somebody has its name already", async () => {
 	const database = await postgres.database();
-	// As a door of before that migration left it.
-	const earlier = ["001-accounts.sql", "003-audit.sql"];
-	await database.query("create table schema_migrations (version int, file text, applied_at timestamptz)");
-	for (const file of earlier) {
-		await database.query(await readFile(new URL(file, MIGRATIONS), "utf8"));
-		await database.query("insert into schema_migrations values ($1, $2, now())", [parseInt(file, 10), file]);
-	}
+	await schemaOf(database, 3);
 	await database.query(
 		"insert into users (id, name, role, created_at) values (gen_random_uuid(), 'inference-api', 'editor', now())",
 	);

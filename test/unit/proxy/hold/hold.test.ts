@@ -40,7 +40,9 @@ describe("an announced hold", () => {
 		expect(it.door.holds.list()).toEqual([
 			{ part: "mlflow", since: expect.any(String), waiting: 1, reason: "announced" },
 		]);
-		expect(await it.door.holds.release("mlflow")).toMatchObject({ healthy: true, held: 1, refused: 0 });
+		const released = await it.door.holds.release("mlflow");
+		expect(released).toMatchObject({ healthy: true, held: 1, refused: 0 });
+		expect(released.longestMs).toBeGreaterThan(0);
 		expect((await late.until(({ statuses }) => statuses.length > 0)).statuses).toEqual([200]);
 		expect(asked(SET_TAG)).toBe(1);
 		expect(it.door.holds.list()).toEqual([]);

@@ -1,0 +1,92 @@
+/** What the node in the tailnet says of itself: its own command line, asked in its container. */
+import { X509Certificate } from "node:crypto";
+import { PATH } from "../../../infra/contract.ts";
+import type { ServeConfig } from "../../../infra/serve-config.ts";
+import { type Container, docker, start } from "../docker.ts";
+
+/** The parts of `tailscale status --json` that we read. */
+export interface NodeStatus {
+	/** `Running` once it has joined. */
+	BackendState: string;
+	/** What it complains about. */
+	Health: readonly string[] | null;
+	/** Names that it may have certificates for; none while the tailnet has HTTPS switched off. */
+	CertDomains: readonly string[] | null;
+	Self: {
+		DNSName: string;
+		Online: boolean;
+		/** ISO time; absent if its key never expires. */
+		KeyExpiry?: string;
+		Expired?: boolean;
+		/** What the tailnet grants it. */
+		CapMap?: Readonly<Record<string, unknown>>;
+	} | null;
+}
+
+export interface Node {
+	status: NodeStatus;
+	/** What it serves now. */
+	served: Partial<ServeConfig>;
+	/** As the settings want it to be called. */
+	wanted: string;
+	/** The first name that it may have a certificate for. */
+	domain?: string;
+	/** When its certificate ends, if it has one. */
+	certificateEnds?: Date;
+	/** The tailnet is locked, and nobody has signed this node. */
+	lockedOut: boolean;
+	/** The Host of public requests, as the door knows it. */
+	doorHost: string | null;
+}
+
+/** The parts of `tailscale lock status --json` that we read. */
+interface LockStatus {
+	Enabled?: boolean;
+	NodeKeySigned?: boolean;
+}
+
+const TIMEOUT_MS = 10_000;
+
+/** `docker exec <container> tailscale <args>` */
+export const tailscale = (container: Container, args: readonly string[], input?: string): Promise<string> =>
+	docker(
+		[
+			...["exec", ...(input === undefined ? [] : ["-i"]), container.Id],
+			...["tailscale", `--socket=${PATH.tailscaleSocket}`, ...args],
+		],
+		{ timeoutMs: TIMEOUT_MS, ...(input === undefined ? {} : { input }) },
+	);
+
+/** @throws OpsError DOCKER_FAILED while the daemon does not answer */
+export async function askNode(container: Container, doorHost: string | null): Promise<Node> {
+	const json = async <T>(...args: string[]) => JSON.parse(await tailscale(container, args)) as T;
+	const [status, served, lock] = await Promise.all([
+		json<NodeStatus>("status", "--json"),
+		json<Partial<ServeConfig>>("serve", "status", "--json"),
+		// Asks the control server, too; where there is none of it there is no lock.
+		json<LockStatus>("lock", "status", "--json").catch((): LockStatus => ({})),
+	]);
+	const domain = status.CertDomains?.[0];
+	const certificateEnds = domain === undefined ? undefined : await endOfCertificate(container, domain);
+	return {
+		status,
+		served,
+		wanted: wantedName(container),
+		...(domain === undefined ? {} : { domain }),
+		...(certificateEnds && { certificateEnds }),
+		lockedOut: lock.Enabled === true && lock.NodeKeySigned === false,
+		doorHost,
+	};
+}
+
+const wantedName = ({ Config: { Env } }: Container): string =>
+	Env.find((line) => line.startsWith("TS_HOSTNAME="))?.split("=")[1] ?? "";
+
+async function endOfCertificate(container: Container, domain: string): Promise<Date | undefined> {
+	const { exitCode, stdout } = await start(
+		["exec", container.Id, "cat", `${PATH.data.tailscale}/certs/${domain}.crt`],
+		{ timeoutMs: TIMEOUT_MS },
+	);
+	if (exitCode !== 0) return undefined;
+	return new X509Certificate(stdout).validToDate;
+}

@@ -1,0 +1,439 @@
+/**
+ * The public URL, from a member of the tailnet and from the internet, with Tailscale's real programs in the stack's own
+ * image, the serve config as the program renders it, and the real door. Tailscale's servers are simulated.
+ */
+import { randomBytes } from "node:crypto";
+import { setTimeout as sleep } from "node:timers/promises";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { python } from "../support/client.ts";
+import { type FunnelSim, type Sent, startFunnelSim, type Way } from "../support/funnelsim.ts";
+import {
+	docker,
+	type Ended,
+	mlgate,
+	mustAnswer,
+	mustRun,
+	NAME,
+	run,
+	stackPort,
+	token,
+} from "../support/mlgate.ts";
+
+const NODE = `${NAME}-tailscale`;
+const READ = "/api/2.0/mlflow/experiments/search?max_results=1";
+const CREATE = "/api/2.0/mlflow/experiments/create";
+/** Where the simulated relay says that its client is. */
+const CLIENT = "203.0.113.7";
+
+/** Names of this run's own: the stack may be one that was used before. */
+const RUN = randomBytes(4).toString("hex");
+
+let sim: FunnelSim;
+let editor: string;
+let port: number;
+
+const set = (key: string, value: string) => mustRun(["config", "set", key, value]);
+const setSecret = (key: string, input: string) => mustRun(["config", "set", key], { input });
+
+beforeAll(async () => {
+	port = await stackPort();
+	sim = await startFunnelSim("gateway");
+	await set("funnel.hostname", "gateway");
+	await set("funnel.controlUrl", sim.controlUrl);
+	await set("funnel.tailnet", JSON.stringify({ [sim.member.login]: "editor" }));
+	await setSecret("funnel.authKey", sim.authKey);
+	await set("funnel", "on");
+	expect((await mustAnswer(["up", "--yes"])).publicUrl).toBe(`https://${sim.name}:8443`);
+	// As the real control server: who has joined needs no key any more.
+	await sim.admin("POST", "/auth-key?key=");
+	editor = await token("editor", "funnel-editor");
+});
+
+afterAll(async () => {
+	await mlgate(["config", "set", "funnel", "off"]);
+	await mlgate(["up", "--yes"]);
+	await sim?.stop();
+});
+
+const bearer = (text: string) => ({ authorization: `Bearer ${text}` });
+const json = { "content-type": "application/json" };
+const create = (name: string): Pick<Sent, "method" | "body"> => ({
+	method: "POST",
+	body: JSON.stringify({ name }),
+});
+
+/** What the door's database has in its audit trail. */
+const audited = async (where: string): Promise<string[]> =>
+	(
+		await docker(
+			...["exec", `${NAME}-postgres`, "psql", "--no-psqlrc", "-At", "--host=/run/postgresql"],
+			...[
+				"--username=postgres",
+				"--dbname=door",
+				"-c",
+				`select actor, address, listener from audit where ${where}`,
+			],
+		)
+	).split("\n");
+
+async function eventually<T>(look: () => Promise<T>, holds: (value: T) => boolean): Promise<T> {
+	for (let left = 60; ; left--) {
+		const value = await look();
+		if (holds(value) || left === 0) return value;
+		await sleep(500);
+	}
+}
+
+/** Runs a command that is to say bad news as JSON, and end with that. */
+// biome-ignore lint/suspicious/noExplicitAny: each test names the fields it looks at
+async function answer(args: readonly string[]): Promise<{ code: number; json: any; ended: Ended }> {
+	const ended = await mlgate([...args, "--json"]);
+	return { code: ended.code, json: JSON.parse(ended.stdout), ended };
+}
+
+const wrong = (checks: readonly { name: string; ok: boolean }[]) =>
+	checks.filter(({ ok }) => !ok).map(({ name }) => name);
+
+/** What the host's containers are called that run under that name. */
+const address = async (): Promise<string> => (await sim.admin("GET", "/gateway")).address;
+
+describe("through Funnel", () => {
+	test("a stranger gets the login page in a browser, 401 on API paths, and health alone without asking", async () => {
+		const browser = { accept: "text/html", "sec-fetch-mode": "navigate", "sec-fetch-dest": "document" };
+		const home = await sim.send("funnel", "/", { headers: browser });
+		expect(home).toMatchObject({ status: 303, headers: { location: "/login?next=%2F" } });
+		expect((await sim.send("funnel", "/login")).text).toContain("Sign in");
+		const refused = await sim.send("funnel", READ);
+		expect(refused).toMatchObject({ status: 401, error: "NO_CREDENTIAL" });
+		expect(JSON.parse(refused.text)).toMatchObject({ error_code: "UNAUTHENTICATED" });
+		expect((await sim.send("funnel", "/door/health")).text).toBe('{"status":"ok"}\n');
+	});
+
+	test("the stock MLflow client logs a run, and 200 MB go up and come down as they were", async () => {
+		const ended = await python(
+			`
+import hashlib, os, sys
+ca = "/tmp/ca.pem"
+open(ca, "w").write(os.environ["CA"])
+os.environ["REQUESTS_CA_BUNDLE"] = ca
+import mlflow
+mlflow.set_experiment("through-funnel")
+path = "/tmp/model.bin"
+sent = hashlib.sha256()
+with open(path, "wb") as file:
+    for _ in range(50):
+        block = os.urandom(4 << 20)
+        sent.update(block)
+        file.write(block)
+with mlflow.start_run() as run:
+    mlflow.log_metric("loss", 0.5)
+    mlflow.log_artifact(path)
+got = hashlib.sha256()
+with open(mlflow.artifacts.download_artifacts(run_id=run.info.run_id, artifact_path="model.bin", dst_path="/tmp/back"), "rb") as file:
+    while block := file.read(1 << 20):
+        got.update(block)
+assert got.digest() == sent.digest()
+print(mlflow.get_run(run.info.run_id).data.metrics["loss"])
+`,
+			{ MLFLOW_TRACKING_URI: `https://${sim.name}:8443`, MLFLOW_TRACKING_TOKEN: editor, CA: sim.ca },
+			"host",
+			[`${sim.name}:${sim.address}`],
+		);
+		expect([ended.code, ended.stdout.trim().split("\n").at(-1)]).toEqual([0, "0.5"]);
+	});
+
+	test("the audit trail has the client's own address", async () => {
+		await sim.send("funnel", CREATE, { ...create("audited"), headers: { ...json, ...bearer(editor) } });
+		const rows = await eventually(
+			() => audited(`detail::text like '%audited-${RUN}%'`),
+			(found) => found[0] !== "",
+		);
+		expect(rows).toEqual([`operator|${CLIENT}|ident`]);
+	});
+
+	test("an upload that a relay cuts is no artifact, and goes up whole the next time", async () => {
+		const experiment = JSON.parse(
+			(await sim.send("funnel", CREATE, { ...create("cut"), headers: { ...json, ...bearer(editor) } })).text,
+		).experiment_id;
+		const run = JSON.parse(
+			(
+				await sim.send("funnel", "/api/2.0/mlflow/runs/create", {
+					method: "POST",
+					body: JSON.stringify({ experiment_id: experiment }),
+					headers: { ...json, ...bearer(editor) },
+				})
+			).text,
+		).run.info.run_id;
+		const path = `/api/2.0/mlflow-artifacts/artifacts/${experiment}/${run}/artifacts/cut.bin`;
+		const body = Buffer.alloc(64 << 20, 7);
+		const upload = sim.send("funnel", path, { method: "PUT", body, headers: bearer(editor) });
+		await Promise.all([
+			expect(upload).rejects.toThrow(),
+			eventually(
+				() => sim.admin("POST", "/cut"),
+				({ cut }) => cut > 0,
+			),
+		]);
+		expect((await sim.send("funnel", path, { headers: bearer(editor) })).status).toBe(404);
+		expect((await sim.send("funnel", path, { method: "PUT", body, headers: bearer(editor) })).status).toBe(
+			200,
+		);
+		expect((await sim.send("funnel", path, { headers: bearer(editor) })).text.length).toBe(body.length);
+	});
+
+	test.each([443, 10_000, 5000, 80])("port %d is refused", async (to) => {
+		expect((await sim.admin("POST", `/ingress?port=${to}`)).status).toBe(403);
+		expect((await sim.admin("POST", "/ingress?port=8443")).status).toBe(101);
+	});
+});
+
+describe("from the tailnet", () => {
+	const whoami = async (headers: Record<string, string> = {}) =>
+		JSON.parse((await sim.send("tailnet", "/door/whoami", { headers })).text);
+
+	test("a member is signed in by who they are, with the role of the settings, without a password", async () => {
+		expect(await whoami()).toEqual({
+			user: sim.member.login,
+			role: "editor",
+			kind: "tailnet",
+			credential: `tailnet:${sim.member.login}`,
+		});
+		const made = await sim.send("tailnet", CREATE, { ...create("by-member"), headers: json });
+		expect(made.status).toBe(200);
+		const rows = await eventually(
+			() => audited(`detail::text like '%by-member-${RUN}%'`),
+			(found) => found[0] !== "",
+		);
+		expect(rows).toEqual([`${sim.member.login}|${sim.member.address}|ident`]);
+	});
+
+	test("a page of another site in a member's browser changes nothing and reads nothing", async () => {
+		const foreign = {
+			origin: "https://evil.example",
+			"sec-fetch-site": "cross-site",
+			"sec-fetch-mode": "cors",
+		};
+		const headers = { ...json, ...foreign };
+		expect(await sim.send("tailnet", CREATE, { ...create("forged"), headers })).toMatchObject({
+			status: 403,
+			error: "CSRF_ORIGIN",
+		});
+		expect((await sim.send("tailnet", READ, { headers: foreign })).status).toBe(401);
+		const mine = { ...json, origin: `https://${sim.name}:8443`, "sec-fetch-site": "same-origin" };
+		expect(await sim.send("tailnet", CREATE, { ...create("forged"), headers: mine })).toMatchObject({
+			status: 403,
+			error: "CSRF_TOKEN",
+		});
+	});
+
+	test("no other port of the node answers", async () => {
+		const open = async (to: number) => (await sim.admin("POST", `/reach?port=${to}`)).open;
+		expect(await open(8443)).toBe(true);
+		for (const to of [22, 80, 443, 5000, 5432, 9000, 9002, 9464])
+			expect([to, await open(to)]).toEqual([to, false]);
+	});
+});
+
+/** What a client may try to say of itself. */
+const SPOOFS: Record<string, Record<string, string | readonly string[]>> = {
+	"identity headers": {
+		"tailscale-user-login": "root@example.org",
+		"tailscale-user-name": "root",
+		"tailscale-headers-info": "https://tailscale.com/s/serve-headers",
+		"x-forwarded-for": "100.64.0.7",
+	},
+	"underscore twins": { tailscale_user_login: "root@example.org", tailscale_headers_info: "x" },
+	"a Connection header that would strip Tailscale's": {
+		connection: "Tailscale-Funnel-Request, Tailscale-User-Login, X-Forwarded-For",
+		"tailscale-user-login": "root@example.org",
+	},
+	"a forged funnel header": { "tailscale-funnel-request": "?0" },
+	"a capability": { "tailscale-app-capabilities": '{"mlgate":[{"role":"admin"}]}' },
+	"forwarded addresses": {
+		"x-forwarded-for": ["100.64.0.7", "127.0.0.1"],
+		forwarded: "for=100.64.0.7",
+		"x-real-ip": "100.64.0.7",
+	},
+	"other proxies' names": {
+		"x-forwarded-user": "root",
+		"remote-user": "root",
+		"x-remote-user": "root",
+		"x-auth-request-user": "root",
+		"x-webauth-user": "root",
+	},
+};
+
+describe("a spoof gains nothing", () => {
+	test.each(Object.keys(SPOOFS))("%s, through Funnel", async (what) => {
+		const { status } = await sim.send("funnel", "/door/whoami", { headers: SPOOFS[what] ?? {} });
+		expect([400, 401]).toContain(status);
+	});
+
+	test.each(Object.keys(SPOOFS))("%s, on the local port", async (what) => {
+		const flat = Object.entries(SPOOFS[what] ?? {}).flatMap(([name, value]) =>
+			[value].flat().flatMap((one) => ["--header", `${name}: ${one}`]),
+		);
+		const { stdout } = await run("curl", [
+			...["--silent", "--output", "/dev/null", "--write-out", "%{http_code}", ...flat],
+			`http://localhost:${port}/door/whoami`,
+		]);
+		expect(["400", "401"]).toContain(stdout);
+	});
+
+	test.each(Object.keys(SPOOFS))("%s, from a member", async (what) => {
+		const { status, text } = await sim.send("tailnet", "/door/whoami", { headers: SPOOFS[what] ?? {} });
+		if (status === 200) expect(JSON.parse(text)).toMatchObject({ user: sim.member.login, role: "editor" });
+		else expect([400, 401]).toContain(status);
+	});
+
+	test.each<Way>(["funnel", "tailnet"])("a Host that is not the node's, through %s", async (way) => {
+		for (const host of ["localhost:5000", "evil.example", sim.name, `${sim.name}:443`, "door-ident:5000"]) {
+			const said = await sim.send(way, READ, { headers: { host, ...bearer(editor) } });
+			expect([host, said.error]).toEqual([host, "HOST_UNKNOWN"]);
+		}
+	});
+
+	test("the public name on the local port", async () => {
+		const { stdout } = await run("curl", [
+			...["--silent", "--header", `Host: ${sim.name}:8443`, `http://localhost:${port}${READ}`],
+		]);
+		expect(stdout).toContain("Host header");
+	});
+});
+
+describe("verify funnel", () => {
+	test("says that it works, and what it has looked at", async () => {
+		const { code, json } = await answer(["verify", "funnel"]);
+		expect([code, wrong(json.checks), json.url]).toEqual([0, [], `https://${sim.name}:8443`]);
+		expect(json.checks.map(({ name }: { name: string }) => name)).toEqual(
+			expect.arrayContaining([
+				"joined",
+				"HTTPS",
+				"port 8443",
+				"served",
+				"door",
+				"certificate",
+				"nothing else",
+				"host",
+			]),
+		);
+		expect((await mlgate(["status"])).stdout).toContain(`Public: https://${sim.name}:8443`);
+	});
+
+	test.each([
+		[
+			"the attribute funnel",
+			"https https://tailscale.com/cap/funnel-ports?ports=443,8443",
+			"funnel capability",
+		],
+		["port 8443", "https funnel https://tailscale.com/cap/funnel-ports?ports=443,10000", "port 8443"],
+		["certificates", "funnel https://tailscale.com/cap/funnel-ports?ports=443-9000", "https capability"],
+	])("names %s where the tailnet does not grant it, and so does status", async (_what, caps, name) => {
+		await sim.admin("POST", `/caps?caps=${encodeURIComponent(caps)}`);
+		try {
+			const { code, json } = await eventually(
+				() => answer(["verify", "funnel"]),
+				({ code }) => code !== 0,
+			);
+			expect([code, wrong(json.checks)]).toEqual([5, [name]]);
+			expect((await mlgate(["status"])).code).toBe(5);
+		} finally {
+			await sim.admin("POST", "/caps?caps=usual");
+		}
+		await eventually(
+			() => answer(["verify", "funnel"]),
+			({ code }) => code === 0,
+		);
+	});
+
+	test("finds a node that serves nothing, and --fix makes it serve again", async () => {
+		await docker("exec", NODE, "tailscale", "--socket=/tmp/tailscaled.sock", "serve", "reset");
+		const before = await answer(["verify", "funnel"]);
+		expect([before.code, wrong(before.json.checks)]).toEqual([5, ["served"]]);
+		const after = await answer(["verify", "funnel", "--fix"]);
+		expect([after.code, wrong(after.json.before), wrong(after.json.checks)]).toEqual([0, ["served"], []]);
+		expect((await sim.send("funnel", "/door/health")).status).toBe(200);
+	});
+
+	test("names HTTPS that is off: the container is well and serves nothing", async () => {
+		await sim.admin("POST", "/https?on=false");
+		try {
+			await docker("restart", NODE);
+			const { code, json } = await eventually(
+				() => answer(["verify", "funnel"]),
+				({ json }) => wrong(json.checks).includes("HTTPS"),
+			);
+			expect([code, wrong(json.checks)]).toEqual([5, ["HTTPS"]]);
+			expect(json.checks.find(({ name }: { name: string }) => name === "HTTPS").fix).toContain("admin/dns");
+		} finally {
+			await sim.admin("POST", "/https?on=true");
+		}
+		const { code } = await eventually(
+			() => answer(["verify", "funnel", "--fix"]),
+			({ code }) => code === 0,
+		);
+		expect(code).toBe(0);
+	});
+});
+
+describe("what happens to the node", () => {
+	const fingerprint = () => docker("exec", NODE, "sha256sum", `/var/lib/tailscale/certs/${sim.name}.crt`);
+
+	test("its daemon is killed: it comes back by itself, as the same node", async () => {
+		const [node, certificate] = [await address(), await fingerprint()];
+		const started = await docker("inspect", NODE, "--format", "{{.State.StartedAt}}");
+		await docker(
+			"exec",
+			NODE,
+			"bash",
+			"-c",
+			"for p in /proc/[0-9]*; do [[ $(<$p/comm) = tailscaled ]] && kill -9 $" + "{p#/proc/}; done",
+		);
+		await eventually(
+			() => docker("inspect", NODE, "--format", "{{.State.StartedAt}} {{.State.Health.Status}}"),
+			(now) => now.endsWith(" healthy") && !now.startsWith(started),
+		);
+		const said = await eventually(
+			() => sim.send("funnel", "/door/health").catch(() => ({ status: 0 })),
+			({ status }) => status === 200,
+		);
+		expect(said.status).toBe(200);
+		expect([await address(), await fingerprint()]).toEqual([node, certificate]);
+	});
+
+	test("the key is gone and the container is made anew: same name, same certificate, no new login", async () => {
+		const [before, certificate] = [await sim.admin("GET", "/gateway"), await fingerprint()];
+		await setSecret("funnel.authKey", "");
+		const { publicUrl } = await mustAnswer(["up", "--yes"]);
+		expect(publicUrl).toBe(`https://${sim.name}:8443`);
+		expect([await sim.admin("GET", "/gateway"), await fingerprint()]).toEqual([before, certificate]);
+		const said = await eventually(
+			() => sim.send("funnel", "/door/health").catch(() => ({ status: 0 })),
+			({ status }) => status === 200,
+		);
+		expect(said.status).toBe(200);
+	});
+
+	test("switched off: the public reaches nothing, the local port and its tokens work, and `up` says so", async () => {
+		await set("funnel", "off");
+		const up = await mustRun(["up", "--yes"]);
+		expect(up.stdout).toContain(`The funnel is off: https://${sim.name}:8443 leads nowhere any more.`);
+		expect(await docker("ps", "-aq", "--filter", `name=${NODE}$`)).toBe("");
+		await expect(sim.send("funnel", "/door/health")).rejects.toThrow();
+		const local = await fetch(`http://localhost:${port}${READ}`, { headers: bearer(editor) });
+		expect(local.status).toBe(200);
+		expect((await mlgate(["status"])).code).toBe(0);
+		expect((await mlgate(["verify", "funnel"])).code).toBe(3);
+	});
+
+	test("no key and no state: it says what is missing instead of waiting for somebody to log in", async () => {
+		const image = await docker("images", "--filter", "reference=mlgate-tailscale", "-q");
+		const ended = await run("docker", [
+			...["run", "--rm", "--read-only", "--tmpfs", "/var/lib/tailscale", "--network", "none"],
+			...["--env", "TS_STATE_DIR=/var/lib/tailscale", "--env", "TS_AUTHKEY_FILE=/run/secrets/auth-key"],
+			image.split("\n")[0] ?? "",
+		]);
+		expect(ended.code).toBe(78);
+		expect(ended.stderr).toContain("npx mlgate config set funnel.authKey < <file>");
+	});
+});
