@@ -55,7 +55,7 @@ describe("the first ten minutes", () => {
 
 		const again = await visit(browser);
 		await again.page.goto(link ?? "");
-		await again.page.getByText("Used already").waitFor();
+		await again.page.getByRole("heading", { name: "Used already" }).waitFor();
 		expect(await again.page.locator("input[type=password]").count()).toBe(0);
 		await again.close();
 		const users = await mustAnswer(["users", "list"]);

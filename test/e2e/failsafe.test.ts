@@ -11,6 +11,9 @@ const POSTGRES = hostName.container(NAME, "postgres");
 const SEARCH = "/api/2.0/mlflow/experiments/search?max_results=1";
 const BIG = "/api/2.0/mlflow-artifacts/artifacts/failsafe/big.bin";
 
+/** Another one each time: with a stack that was kept, users and tokens of the last time are still there. */
+const TAG = Date.now().toString(36);
+
 /** Seconds within which what is running ends once its credential has. */
 const ENDS_WITHIN = 5;
 
@@ -101,10 +104,10 @@ describe("what is taken back acts on the next request, and ends what is running"
 		await end();
 		const from = performance.now();
 		expect(await status(headers)).toBe(401);
-		const [bytes, code] = await Promise.all([download.ended, upload.ended]);
+		expect([0, 401]).toContain(await upload.ended);
 		expect((performance.now() - from) / 1000).toBeLessThan(ENDS_WITHIN);
-		expect(bytes).toBeLessThan(256 * MIB);
-		expect([0, 401]).toContain(code);
+		// Its slow reader sees the end later, behind what was on its way; by itself it would take minutes.
+		expect(await download.ended).toBeLessThan(64 * MIB);
 		// Nothing of the upload is there.
 		const left = await fetch(`${uri}/api/2.0/mlflow-artifacts/artifacts?path=failsafe`, {
 			headers: bearer(admin),
@@ -113,23 +116,25 @@ describe("what is taken back acts on the next request, and ends what is running"
 	};
 
 	test("a revoked token", async () => {
-		const text = await token("editor", "failsafe-editor");
+		const text = await token("editor", `failsafe-editor-${TAG}`);
 		const { tokens } = await mustAnswer(["tokens", "list"]);
-		const { id } = tokens.find(({ name }: { name: string }) => name === "failsafe-editor");
+		const { id } = tokens.find(({ name }: { name: string }) => name === `failsafe-editor-${TAG}`);
 		await running(bearer(text), () => mustRun(["tokens", "revoke", id]));
 	});
 
 	test("a disabled user's session", async () => {
-		const { cookie, csrf } = await member("eve-disabled", "editor");
-		await running({ cookie, "x-csrf-token": csrf }, () => mustRun(["users", "disable", "eve-disabled"]));
+		const { cookie, csrf } = await member(`eve-disabled-${TAG}`, "editor");
+		await running({ cookie, "x-csrf-token": csrf }, () =>
+			mustRun(["users", "disable", `eve-disabled-${TAG}`]),
+		);
 	});
 
 	test("a role that became less: the session reads on, and its running upload ends", async () => {
-		const { cookie, csrf } = await member("eve-demoted", "editor");
+		const { cookie, csrf } = await member(`eve-demoted-${TAG}`, "editor");
 		const headers = { cookie, "x-csrf-token": csrf };
 		const upload = endlessUpload(headers);
 		await upload.begun;
-		await mustRun(["users", "role", "eve-demoted", "viewer"]);
+		await mustRun(["users", "role", `eve-demoted-${TAG}`, "viewer"]);
 		const from = performance.now();
 		expect([0, 401]).toContain(await upload.ended);
 		expect((performance.now() - from) / 1000).toBeLessThan(ENDS_WITHIN);
@@ -145,9 +150,9 @@ describe("what is taken back acts on the next request, and ends what is running"
 
 describe("a minute without the door's own database connection", () => {
 	test("fails no signed-in request; changes are refused; what was done meanwhile is in the trail afterwards", async () => {
-		const { cookie, csrf } = await member("vera-outage", "viewer");
-		const editor = await token("editor", "outage-editor");
-		const basic = `Basic ${Buffer.from(`vera-outage:${PASSWORD}`).toString("base64")}`;
+		const { cookie, csrf } = await member(`vera-outage-${TAG}`, "viewer");
+		const editor = await token("editor", `outage-editor-${TAG}`);
+		const basic = `Basic ${Buffer.from(`vera-outage-${TAG}:${PASSWORD}`).toString("base64")}`;
 		const ways: Record<string, Record<string, string>> = {
 			token: bearer(editor),
 			session: { cookie },
@@ -169,16 +174,16 @@ describe("a minute without the door's own database connection", () => {
 				const made = await fetch(`${uri}/api/2.0/mlflow/experiments/create`, {
 					method: "POST",
 					headers: { ...bearer(editor), "content-type": "application/json" },
-					body: JSON.stringify({ name: `outage ${process.pid} ${experiments}` }),
+					body: JSON.stringify({ name: `outage ${TAG} ${experiments}` }),
 				});
 				expect(made.status).toBe(200);
 				experiments++;
 				await sleep(1_000);
 			}
-			const change = await mlgate(["users", "role", "vera-outage", "editor", "--json"]);
+			const change = await mlgate(["users", "role", `vera-outage-${TAG}`, "editor", "--json"]);
 			expect(change.code).not.toBe(0);
 			expect(change.stdout).toContain("does not answer");
-			const login = new URLSearchParams({ username: "vera-outage", password: PASSWORD });
+			const login = new URLSearchParams({ username: `vera-outage-${TAG}`, password: PASSWORD });
 			expect((await fetch(`${uri}/login`, { method: "POST", body: login })).status).toBe(503);
 			const form = new URLSearchParams({ csrf });
 			const out = await fetch(`${uri}/logout`, {
@@ -205,7 +210,7 @@ describe("a minute without the door's own database connection", () => {
 				"postgres",
 				POSTGRES,
 				...["psql", "-h", "/run/postgresql", "-d", "door", "-qAtc"],
-				`select coalesce(sum(count), 0) from audit where act = 'mlflow.write' and route like '%/experiments/create' and credential in (select id from tokens where name = 'outage-editor')`,
+				`select coalesce(sum(count), 0) from audit where act = 'mlflow.write' and route like '%/experiments/create' and credential in (select id from tokens where name = 'outage-editor-${TAG}')`,
 			);
 		await expect.poll(told, { timeout: 90_000, interval: 2_000 }).toBe(String(experiments));
 	});

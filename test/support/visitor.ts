@@ -10,15 +10,18 @@ export interface Visitor {
 	close(): Promise<void>;
 }
 
-/** What MLflow's pages say of themselves with any door or none: their charts are measured while they are drawn. */
-const THEIR_OWN = /ResizeObserver loop completed with undelivered notifications/;
+/**
+ * What nobody's page can help: MLflow's charts are measured while they are drawn, with any door or none; and
+ * Chromium drops what is on its way when the machine gets or loses a network, as it does with each stack.
+ */
+const NO_COMPLAINT = /ResizeObserver loop completed with undelivered notifications|net::ERR_NETWORK_CHANGED/;
 
 export async function visit(browser: Browser, options: BrowserContextOptions = {}): Promise<Visitor> {
 	const context = await browser.newContext({ viewport: { width: 1280, height: 800 }, ...options });
 	const page = await context.newPage();
 	let heard: string[] = [];
 	page.on("console", (message) => {
-		if (message.type() === "error" && !THEIR_OWN.test(message.text())) heard.push(message.text());
+		if (message.type() === "error" && !NO_COMPLAINT.test(message.text())) heard.push(message.text());
 	});
 	page.on("pageerror", (error) => heard.push(String(error)));
 	page.on("response", (answer) => {
