@@ -111,7 +111,10 @@ func (s *sim) admin() http.Handler {
 				caps[tailcfg.NodeCapability(name)] = nil
 			}
 		}
-		s.control.SetNodeCapMap(node.Key, caps)
+		// What control gives every node that joins is on the node itself.
+		node.Capabilities = nil
+		node.CapMap = caps
+		s.control.UpdateNode(node)
 		return done, nil
 	})
 	// Whether the tailnet has HTTPS switched on; nodes hear of it with their next map: ?on=true.
