@@ -113,8 +113,8 @@ func (s *sim) admin() http.Handler {
 		}
 		// What control gives every node that joins is on the node itself.
 		node.Capabilities = nil
-		node.CapMap = caps
 		s.control.UpdateNode(node)
+		s.control.SetNodeCapMap(node.Key, caps)
 		return done, nil
 	})
 	// Whether the tailnet has HTTPS switched on; nodes hear of it with their next map: ?on=true.
