@@ -111,6 +111,9 @@ func (s *sim) admin() http.Handler {
 				caps[tailcfg.NodeCapability(name)] = nil
 			}
 		}
+		// What control gives every node that joins is on the node itself.
+		node.Capabilities = nil
+		s.control.UpdateNode(node)
 		s.control.SetNodeCapMap(node.Key, caps)
 		return done, nil
 	})

@@ -3,7 +3,7 @@ import { containerOf } from "../docker.ts";
 import { control } from "../door.ts";
 import type { Identity } from "../identity.ts";
 import { hostOf, urlOf } from "./checks.ts";
-import { tailscale } from "./node.ts";
+import { askJson, type NodeStatus } from "./node.ts";
 
 export interface PublicUrl {
 	/** Where the public reaches the door; null: nowhere. */
@@ -15,9 +15,7 @@ export interface PublicUrl {
 export async function announce({ name, funnel }: Pick<Identity, "name" | "funnel">): Promise<PublicUrl> {
 	const node = funnel ? await containerOf(name, "tailscale") : undefined;
 	const { CertDomains } = node
-		? (JSON.parse(await tailscale(node, ["status", "--json", "--peers=false"])) as {
-				CertDomains: string[] | null;
-			})
+		? await askJson<Pick<NodeStatus, "CertDomains">>(node, ["status", "--json", "--peers=false"])
 		: { CertDomains: null };
 	const domain = CertDomains?.[0];
 	const { before } = await control(name, "funnel/name", { host: domain ? hostOf(domain) : null });

@@ -3,6 +3,7 @@ import { X509Certificate } from "node:crypto";
 import { PATH } from "../../../infra/contract.ts";
 import type { ServeConfig } from "../../../infra/serve-config.ts";
 import { type Container, docker, start } from "../docker.ts";
+import { OpsError } from "../errors.ts";
 
 /** The parts of `tailscale status --json` that we read. */
 export interface NodeStatus {
@@ -45,7 +46,9 @@ interface LockStatus {
 	NodeKeySigned?: boolean;
 }
 
-const TIMEOUT_MS = 10_000;
+const TIMEOUT_MS = 20_000;
+/** An engine under load now and then loses what a short command has said. */
+const TRIES = 3;
 
 /** `docker exec <container> tailscale <args>` */
 export const tailscale = (container: Container, args: readonly string[], input?: string): Promise<string> =>
@@ -57,9 +60,23 @@ export const tailscale = (container: Container, args: readonly string[], input?:
 		{ timeoutMs: TIMEOUT_MS, ...(input === undefined ? {} : { input }) },
 	);
 
-/** @throws OpsError DOCKER_FAILED while the daemon does not answer */
+/** The same for what answers with JSON. @throws OpsError DOCKER_FAILED, NODE_SILENT */
+export async function askJson<T>(container: Container, args: readonly string[]): Promise<T> {
+	for (let left = TRIES; left > 0; left--) {
+		const text = await tailscale(container, args);
+		if (text.trim() !== "") return JSON.parse(text) as T;
+	}
+	throw new OpsError({
+		code: "NODE_SILENT",
+		kind: "unhealthy",
+		what: `The node in the tailnet says nothing to \`tailscale ${args.join(" ")}\`.`,
+		fix: "npx mlgate logs tailscale --tail 50",
+	});
+}
+
+/** @throws OpsError DOCKER_FAILED while the daemon does not answer, NODE_SILENT */
 export async function askNode(container: Container, doorHost: string | null): Promise<Node> {
-	const json = async <T>(...args: string[]) => JSON.parse(await tailscale(container, args)) as T;
+	const json = <T>(...args: string[]) => askJson<T>(container, args);
 	const [status, served, lock] = await Promise.all([
 		json<NodeStatus>("status", "--json"),
 		json<Partial<ServeConfig>>("serve", "status", "--json"),

@@ -91,6 +91,11 @@ const REACH =
 	"{at%:*}/$" +
 	'{at#*:}" 2>/dev/null && echo "$at") & done; wait';
 
+/** An address for documentation (RFC 5737): nobody has it. */
+const NOWHERE = `198.51.100.7:${PORT.door}`;
+
+const isOwn = (network: string): boolean => network.endsWith("-ident") || network.endsWith("-uplink");
+
 /** From the node nothing can be reached but the door's own listener for it. */
 export async function fromTheNode(name: string, node: Container): Promise<Seen> {
 	const containers = await containersOf(name);
@@ -108,9 +113,16 @@ export async function fromTheNode(name: string, node: Container): Promise<Seen> 
 		}
 	}
 	const reached = new Set(
-		(await docker(["exec", node.Id, "bash", "-c", REACH, "reach", door, ...others.keys()])).split("\n"),
+		(await docker(["exec", node.Id, "bash", "-c", REACH, "reach", door, NOWHERE, ...others.keys()])).split(
+			"\n",
+		),
 	);
-	const open = [...others].filter(([address]) => reached.has(address)).map(([, what]) => what);
+	// Where something on the way out answers whatever is asked for, an answer says nothing.
+	const blind = reached.has(NOWHERE);
+	const open = [
+		...Object.keys(node.NetworkSettings.Networks).filter((one) => !isOwn(one)),
+		...(blind ? [] : [...others].filter(([address]) => reached.has(address)).map(([, what]) => what)),
+	];
 	if (open.length > 0) {
 		return {
 			name: "nothing else",
@@ -127,7 +139,10 @@ export async function fromTheNode(name: string, node: Container): Promise<Seen> 
 			fix: "npm start",
 		};
 	}
-	return { name: "nothing else", ok: true, detail: `${others.size} inner addresses closed to it` };
+	const detail = blind
+		? "it is on its own networks alone (something on the way out answers every connection, so none was tried)"
+		: `${others.size} inner addresses closed to it`;
+	return { name: "nothing else", ok: true, detail };
 }
 
 /** On the host's own addresses nothing of the stack answers: what is public is public through the funnel alone. */
