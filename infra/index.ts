@@ -26,16 +26,12 @@ export default async function program() {
 		...inside,
 		memory: settings["postgres.memory"],
 		connections: databaseConnections(settings),
-		data: data.postgres,
-		identity: identities.postgres,
-		passwords: passwords.postgres,
+		...{ data: data.postgres, identity: identities.postgres, passwords: passwords.postgres },
 	});
 	const minio = new Minio({
 		...inside,
 		memory: settings["minio.memory"],
-		data: data.minio,
-		identity: identities.minio,
-		passwords: passwords.minio,
+		...{ data: data.minio, identity: identities.minio, passwords: passwords.minio },
 	});
 	const mlflow = new Mlflow({
 		...inside,
