@@ -1,4 +1,5 @@
 import { type CommandGroup, defineCommand } from "../lib/command.ts";
+import { containerOf } from "../lib/docker.ts";
 import { OpsError } from "../lib/errors.ts";
 import { identify } from "../lib/identity.ts";
 import { TailnetApi } from "../lib/tailnet/api.ts";
@@ -13,7 +14,8 @@ const clean = defineCommand({
 	summary: "take out of the tailnet's policy what `up` has put in",
 	locks: true,
 	async run(context) {
-		if (identify(context).funnel) throw stillOn();
+		const { name, funnel } = identify(context);
+		if (funnel) throw stillOn();
 		const ours = readRecord(context);
 		if (ours.length === 0) {
 			return {
@@ -22,6 +24,7 @@ const clean = defineCommand({
 			};
 		}
 		await prepareEngine(context);
+		if (await containerOf(name, "tailscale")) throw stillOn();
 		const stack = await openWorkspace(context);
 		const credentials = await stack.secret("funnel.credentials");
 		if (!credentials) throw kept(ours, "There are no credentials to change it with (funnel.credentials).");

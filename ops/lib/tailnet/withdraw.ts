@@ -31,7 +31,9 @@ export async function withdraw(
 			const result = understood(() => withoutEntries(policy.text, ours), ours);
 			if (result.removed.length > 0) {
 				if (shown !== snippet(result.removed)) {
-					report.note(`Taken out of the tailnet's policy:\n${changesOf(policy.text, result.text)}`);
+					report.note(
+						`This of the tailnet's policy was put in by mlgate and is to go:\n${changesOf(policy.text, result.text)}`,
+					);
 					await agreed(consent, result.removed);
 					shown = snippet(result.removed);
 				}
