@@ -1,5 +1,5 @@
 /** A whole door: its listeners, its pipeline, and the end of it. */
-import type { Server } from "node:http";
+import type { Server, ServerResponse } from "node:http";
 import { setTimeout as sleep } from "node:timers/promises";
 import { artifactsAnswerer, partRoute } from "./artifacts/answerer.ts";
 import { type ArtifactsOptions, mlflowOver, openArtifacts } from "./artifacts/index.ts";
@@ -20,7 +20,7 @@ import { type BoundListener, ownAddress, resolveListeners } from "./listeners.ts
 import type { Log } from "./log.ts";
 import { menuOver } from "./menu/index.ts";
 import { Metrics } from "./metrics.ts";
-import { openPipeline } from "./pipeline.ts";
+import { type Handle, openPipeline } from "./pipeline.ts";
 import { RateLimits, type Rates } from "./rates.ts";
 import { type ReadsOptions, readsAnswerer } from "./reads/index.ts";
 import { createDoorServer } from "./server.ts";
@@ -71,11 +71,15 @@ export interface Door {
 	/** Round trips that write. */
 	writes(): Promise<Check[]>;
 	/**
-	 * Takes no new connections, lets what is running finish for at most `drainSeconds`, then cuts it.
+	 * Lets what is running finish for at most `drainSeconds`, then cuts it. Whoever comes meanwhile is still answered, on
+	 * a connection that closes: one long upload is no reason to shut everybody else out.
 	 * @returns whether everything had finished by itself
 	 */
 	stop(): Promise<boolean>;
 }
+
+/** Milliseconds of the drain that are for those who came during it. */
+const LATECOMERS_MS = 2_000;
 
 const listen = (server: Server, address: string, port: number): Promise<void> =>
 	new Promise((resolve, reject) => {
@@ -155,7 +159,7 @@ export async function openDoor({
 	if (artifacts !== undefined) metrics.uploads(() => artifacts.unfinished);
 	const checks = async () => (await Promise.all([probeUpstream(direct), artifacts?.check() ?? []])).flat();
 	const { tailnet } = settings;
-	const handle = openPipeline({
+	const answer = openPipeline({
 		authority,
 		gateway: tailnet && new Gateway({ host: tailnet.gateway, log, ...finding }),
 		pages,
@@ -181,20 +185,35 @@ export async function openDoor({
 		accepting: () => accepting,
 	});
 
+	const running = new Set<ServerResponse>();
+	const handle: Handle = (req, res, ...rest) => {
+		running.add(res);
+		res.once("close", () => running.delete(res));
+		answer(req, res, ...rest);
+	};
+	async function finished(some: readonly ServerResponse[], patienceMs: number): Promise<void> {
+		const end = performance.now() + patienceMs;
+		while (some.some((one) => running.has(one)) && performance.now() < end) await sleep(20);
+	}
+
 	const servers: Server[] = [];
 	let metricsServer: Server | undefined;
 
 	async function close(graceMs: number): Promise<boolean> {
+		const end = performance.now() + graceMs;
 		accepting = false;
-		metricsServer?.close();
 		holds.close();
 		inference.endStreams();
-		const ended = Promise.all(servers.map((server) => new Promise((resolve) => server.close(resolve))));
 		// Connections that fall idle while the others finish.
 		const idle = setInterval(() => {
 			for (const server of servers) server.closeIdleConnections();
 		}, 100);
-		const whole = await Promise.race([ended.then(() => true), sleep(graceMs, false, { ref: false })]);
+		await finished([...running], graceMs - LATECOMERS_MS);
+		metricsServer?.close();
+		inference.endStreams();
+		const ended = Promise.all(servers.map((server) => new Promise((resolve) => server.close(resolve))));
+		const left = Math.max(0, end - performance.now());
+		const whole = await Promise.race([ended.then(() => true), sleep(left, false, { ref: false })]);
 		clearInterval(idle);
 		for (const server of servers) server.closeAllConnections();
 		inference.close();

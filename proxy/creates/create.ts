@@ -18,7 +18,7 @@ import type { Holds } from "../hold/holds.ts";
 import { type HeldRequest, HoldError } from "../hold/upstream.ts";
 import type { Metrics } from "../metrics.ts";
 import { DECIDING, messageOf } from "../routes/bodies.ts";
-import { type Finder, Unsettled } from "./finder.ts";
+import { type Finder, type Look, Unsettled } from "./finder.ts";
 import type { Intent, Intents, NewIntent } from "./intents.ts";
 import type { Creating, Message } from "./table.ts";
 
@@ -187,7 +187,11 @@ export class Create implements Watched {
 			}
 			intent.lostAt ??= performance.now();
 			this.#allowed.failed(outcome.error);
-			const found = await this.#find(intent, message, body.length);
+			const look = message && this.#creating.look(message);
+			// Of such a body MLflow makes nothing, and says so itself.
+			if (look === undefined && outcome.answer !== undefined)
+				return this.#tell(intent, message, outcome.answer);
+			const found = await this.#find(intent, look, body.length);
 			if (found === "unknown") {
 				intents.leave(intent);
 				return this.#fail(outcome.error);
@@ -247,14 +251,13 @@ export class Create implements Watched {
 	/** MLflow's answer about what was made; undefined: nothing was. `unknown`: that cannot be said now. */
 	async #find(
 		intent: Intent,
-		message: Message | undefined,
+		look: Look | undefined,
 		bytes: number,
 	): Promise<Answer | undefined | "unknown"> {
 		const { finder, holds, intents } = this.#parts;
 		const { patience } = this.#allowed;
-		const look = message && this.#creating.look(message);
-		// MLflow refuses such a body; if it ever should not, nobody can tell.
-		if (message === undefined || look === undefined) return "unknown";
+		// MLflow refuses what cannot be looked for; if it ever should not, nobody can tell.
+		if (look === undefined) return "unknown";
 		const needed = ["postgres", "mlflow"] as const;
 		for (;;) {
 			if ((await holds.wait(needed, patience, bytes)) !== "there") return "unknown";

@@ -21,8 +21,12 @@ const WITHOUT_HANDLER = /\/mlflow\/traces/;
 /** What they change lies in no table, and is no object yet or any more. */
 const ELSEWHERE = /\/mpu\/(?:create|abort)\/|\/gateway-proxy$/;
 
-/** Reads that answer something else than 200, whoever asks. GraphQL takes no GET, and MLflow says so with a 500. */
-const UNREAD = ["500 GET /graphql", "500 HEAD /graphql"];
+/**
+ * Reads that answer something else than 200, whoever asks. GraphQL takes no GET, and MLflow says so with a 500. Of a HEAD
+ * MLflow does not read the query, so that it misses what it needs.
+ */
+const isUnread = (method: string, rule: string, status: number): boolean =>
+	(rule === "/graphql" && status === 500) || (method === "HEAD" && status === 400);
 
 let port: number;
 let caller: Caller;
@@ -169,8 +173,11 @@ describe("every read", () => {
 			});
 		const [viewer, editor] = [await looked("viewer"), await looked("editor")];
 		expect(viewer).toEqual(editor);
-		const unread = viewer.filter(({ rule, status }) => status !== 200 && !WITHOUT_HANDLER.test(rule));
-		expect(unread.map(({ method, rule, status }) => `${status} ${method} ${rule}`)).toEqual(UNREAD);
+		const unread = viewer.filter(
+			({ method, rule, status }) =>
+				status !== 200 && !WITHOUT_HANDLER.test(rule) && !isUnread(method, rule, status),
+		);
+		expect(unread.map(({ method, rule, status }) => `${status} ${method} ${rule}`)).toEqual([]);
 		expect(changed(before, await state.read())).toEqual([]);
 	});
 });

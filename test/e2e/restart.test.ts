@@ -15,6 +15,7 @@ import {
 	mustAnswer,
 	mustRun,
 	NAME,
+	RUNNING_PARTS,
 	stackPort,
 	token,
 } from "../support/mlgate.ts";
@@ -29,7 +30,7 @@ beforeAll(async () => {
 
 /** By part: when it was started, and which container it is. */
 async function started(): Promise<Record<string, { id: string; at: string }>> {
-	const names = PARTS.map((part) => `${NAME}-${part}`);
+	const names = RUNNING_PARTS.map((part) => `${NAME}-${part}`);
 	const rows = await docker("inspect", "--format", "{{.Name}} {{.Id}} {{.State.StartedAt}}", ...names);
 	return Object.fromEntries(
 		rows.split("\n").map((row) => {
@@ -56,12 +57,12 @@ describe("restart", () => {
 		const before = await started();
 		const { result, load } = await underLoad(uri, editor, () => mustAnswer(["restart"]));
 		const after = await started();
-		for (const part of PARTS) {
+		for (const part of RUNNING_PARTS) {
 			expect(after[part]?.id).toBe(before[part]?.id);
 			expect(after[part]?.at).not.toBe(before[part]?.at);
 		}
 		expect(result.verdict).toBe("healthy");
-		expect(result.restarted.map(({ part }: { part: string }) => part)).toEqual([...PARTS]);
+		expect(result.restarted.map(({ part }: { part: string }) => part)).toEqual(RUNNING_PARTS);
 		expect(await holds()).toEqual([]);
 		expectNothingNoticed(load);
 		process.stderr.write(`restart: ${JSON.stringify(result.restarted)}, longest call ${load.longest} s\n`);
@@ -198,7 +199,7 @@ describe("up with a change that is good", () => {
 		try {
 			const { result, load } = await underLoad(uri, editor, () => mustAnswer(["up", "--yes"]));
 			const after = await started();
-			for (const part of PARTS) expect(after[part]?.id === before[part]?.id).toBe(part !== "mlflow");
+			for (const part of RUNNING_PARTS) expect(after[part]?.id === before[part]?.id).toBe(part !== "mlflow");
 			expect(result.held).toMatchObject([{ part: "mlflow", refused: 0 }]);
 			expectNothingNoticed(load);
 		} finally {

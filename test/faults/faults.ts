@@ -1,7 +1,7 @@
 /** What is done to a stack while people work on it: one row each. */
 import { setTimeout as wait } from "node:timers/promises";
-import { hostName, PARTS, type Part } from "../../infra/contract.ts";
-import { docker, type Ended, mlgate, mustAnswer, mustRun, NAME } from "../support/mlgate.ts";
+import { hostName, type Part } from "../../infra/contract.ts";
+import { docker, type Ended, mlgate, mustAnswer, mustRun, NAME, RUNNING_PARTS } from "../support/mlgate.ts";
 
 export interface Fault {
 	what: string;
@@ -106,12 +106,12 @@ const crowd: Fault = {
 
 export const FAULTS: readonly Fault[] = [
 	restart(),
-	...PARTS.map((part) => restart(part)),
+	...RUNNING_PARTS.map((part) => restart(part)),
 	change("postgres, mlflow", "mlflow.threads", "9"),
 	change("minio", "minio.memory", "1100"),
 	change("door", "door.logLevel", "debug"),
 	change("api", "api.env", '{"LOG_LEVEL":"debug"}'),
-	...PARTS.map(kill),
-	...PARTS.map(dockerKill),
+	...RUNNING_PARTS.map(kill),
+	...RUNNING_PARTS.map(dockerKill),
 	crowd,
 ];

@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 
 import mlflow
 
@@ -93,19 +94,23 @@ def main():
         there.update({run.info.run_id: run for run in page})
         token = page.token or ""
     lost = [run for run in runs if run not in there]
-    for run, known in runs.items():
-        if run not in there:
-            continue
+
+    def missing(run, known):
         if len(client.get_metric_history(run, "loss")) < known["steps"]:
-            lost.append(f"{run}: a metric")
+            yield f"{run}: a metric"
         if known["ended"] and there[run].info.status != "FINISHED":
-            lost.append(f"{run}: its end")
+            yield f"{run}: its end"
         if known["artifact"] is not None:
             with tempfile.TemporaryDirectory() as folder:
                 path = client.download_artifacts(run, "weights.txt", folder)
                 with open(path) as file:
                     if file.read() != known["artifact"]:
-                        lost.append(f"{run}: its artifact")
+                        yield f"{run}: its artifact"
+
+    kept = [(run, known) for run, known in runs.items() if run in there]
+    with ThreadPoolExecutor(8) as pool:
+        for found in pool.map(lambda one: list(missing(*one)), kept):
+            lost.extend(found)
     more = [run for run in there if run not in runs]
     unsure = sum(told["unsure"].get("create run", 0) for told in results.values())
     twice = more if len(more) > unsure else []

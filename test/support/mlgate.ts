@@ -1,5 +1,6 @@
 import { spawn } from "node:child_process";
 import { fileURLToPath } from "node:url";
+import { OPTIONAL_PARTS, PARTS } from "../../infra/contract.ts";
 
 /** The checkout under test. */
 export const CHECKOUT = fileURLToPath(new URL("../..", import.meta.url));
@@ -7,6 +8,9 @@ export const CHECKOUT = fileURLToPath(new URL("../..", import.meta.url));
 /** The test's own stack: own name, port, volumes. It never touches the user's. Another name for a second checkout's. */
 export const STACK = process.env.MLGATE_TEST_STACK ?? "e2e";
 export const NAME = `mlgate-${STACK}`;
+
+/** What runs in it, whose funnel is off. In the order in which it starts. */
+export const RUNNING_PARTS = PARTS.filter((part) => !OPTIONAL_PARTS.has(part));
 
 export interface Ended {
 	code: number;

@@ -100,7 +100,7 @@ describe("listeners", () => {
 });
 
 describe("stopping", () => {
-	test("lets what runs finish, takes nothing new, and closes what falls idle", async () => {
+	test("lets what runs finish, answers who comes meanwhile, takes nothing new after that, and closes what falls idle", async () => {
 		it = await rig();
 		let finish = () => {};
 		it.upstream.answer = (_req, res) => {
@@ -116,14 +116,19 @@ describe("stopping", () => {
 
 		const stopped = it.door.stop();
 		await idle.until(({ closed }) => closed);
+		// One that takes long shuts nobody else out.
 		const late = new Raw(it.port);
+		late.send(request("GET", "/door/health"));
 		await late.until(({ closed }) => closed);
-		expect(late.received).toBe("");
+		expect(late.received).toMatch(/HTTP\/1\.1 200 OK.*connection: close/is);
 		expect(running.closed).toBe(false);
 		finish();
 		await running.until(({ closed }) => closed);
 		expect(running.received).toContain("whole");
 		expect(await stopped).toBe(true);
+		const after = new Raw(it.port);
+		await after.until(({ closed }) => closed);
+		expect(after.received).toBe("");
 	});
 
 	test("a request on a kept connection is still answered, and closes it", async () => {
