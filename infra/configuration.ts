@@ -3,7 +3,9 @@ import { Config, getStack, type Output, runtime } from "@pulumi/pulumi";
 import { PROJECT } from "./contract.ts";
 import { IDENTITY_KEY, type Store } from "./identities.ts";
 import type { StorePasswords } from "./secrets.ts";
-import { isSecretSetting, parseSettings, SETTINGS, type Settings } from "./settings.ts";
+import { isSecretSetting, parseSettings, SETTINGS, type SettingKey, type Settings } from "./settings.ts";
+import { isOauthSecret } from "./tailnet-credentials.ts";
+import type { Joining } from "./tailnet-key.ts";
 
 export interface Configuration {
 	settings: Settings;
@@ -16,7 +18,7 @@ export interface Configuration {
 	/** The user's secrets for the inference API's environment, if there are any. */
 	secretEnv: Output<Readonly<Record<string, string>>> | undefined;
 	/** What the node joins its tailnet with, if it was given. */
-	authKey: Output<string> | undefined;
+	joining: Joining;
 }
 
 /**
@@ -56,6 +58,21 @@ export function configuration(): Configuration {
 		secretEnv: config
 			.getSecret("api.secretEnv")
 			?.apply((text) => SETTINGS["api.secretEnv"].schema.parse(text)),
-		authKey: config.getSecret("funnel.authKey"),
+		joining: joining(config),
+	};
+}
+
+/** What was taken back is kept as an empty text. */
+function joining(config: Config): Joining {
+	const given = (key: SettingKey) => runtime.allConfig()[`${PROJECT}:${key}`] ?? "";
+	const credentials = given("funnel.credentials");
+	return {
+		authKey: given("funnel.authKey") ? config.getSecret("funnel.authKey") : undefined,
+		...(credentials && {
+			credentials: {
+				oauth: isOauthSecret(credentials),
+				text: config.requireSecret("funnel.credentials"),
+			},
+		}),
 	};
 }

@@ -11,34 +11,34 @@ import { hostName } from "./contract.ts";
 import { Door, doorSettings } from "./door.ts";
 import { Funnel } from "./funnel.ts";
 import { Minio } from "./minio.ts";
-import { Mlflow } from "./mlflow.ts";
+import { Mlflow, mlflowSettings } from "./mlflow.ts";
 import { createNetworks } from "./networks.ts";
-import { Postgres } from "./postgres.ts";
-import { databaseConnections } from "./settings.ts";
+import { Postgres, postgresSettings } from "./postgres.ts";
+import { joinKey } from "./tailnet-key.ts";
 import { createVolumes } from "./volumes.ts";
 
 export default async function program() {
-	const { settings, stackName, passwords, identities, secretEnv, authKey } = configuration();
+	const { settings, stackName, passwords, identities, secretEnv, joining } = configuration();
 	const networks = createNetworks(stackName);
 	const { data, service } = createVolumes(stackName);
 	const inside = { stackName, network: networks.data };
 	const postgres = new Postgres({
 		...inside,
-		memory: settings["postgres.memory"],
-		connections: databaseConnections(settings),
-		...{ data: data.postgres, identity: identities.postgres, passwords: passwords.postgres },
+		...postgresSettings(settings),
+		data: data.postgres,
+		identity: identities.postgres,
+		passwords: passwords.postgres,
 	});
 	const minio = new Minio({
 		...inside,
 		memory: settings["minio.memory"],
-		...{ data: data.minio, identity: identities.minio, passwords: passwords.minio },
+		data: data.minio,
+		identity: identities.minio,
+		passwords: passwords.minio,
 	});
 	const mlflow = new Mlflow({
 		...inside,
-		memory: settings["mlflow.memory"],
-		workers: settings["mlflow.workers"],
-		threads: settings["mlflow.threads"],
-		scratch: settings["mlflow.scratch"],
+		...mlflowSettings(settings),
 		passwords: { database: passwords.postgres.mlflow, store: passwords.minio.mlflow },
 		after: [postgres, minio],
 	});
@@ -52,6 +52,7 @@ export default async function program() {
 		after: [postgres, minio, mlflow],
 	});
 	new Api({ stackName, ...apiSettings(settings), secretEnv, networks, service, after: [door] });
+	const authKey = await joinKey(joining, stackName, settings);
 	if (settings.funnel === "on") new Funnel({ stackName, settings, authKey, networks, data, after: [door] });
 
 	return { url: `http://localhost:${settings.port}`, clientsNetwork: hostName.network(stackName, "clients") };

@@ -3,10 +3,11 @@ import type { Input, Resource } from "@pulumi/pulumi";
 import { ALIAS, DATABASE, hostName, PATH, PORT, SECRET_FILE } from "./contract.ts";
 import { trackingFiles } from "./secrets.ts";
 import { Service } from "./service.ts";
+import type { Settings } from "./settings.ts";
 import { createVolume } from "./volumes.ts";
 
-export interface MlflowArgs {
-	stackName: string;
+/** What the settings say of it. */
+export interface MlflowChoices {
 	/** MiB. */
 	memory: number;
 	workers: number;
@@ -14,6 +15,17 @@ export interface MlflowArgs {
 	threads: number;
 	/** GiB that artifacts on their way may take. */
 	scratch: number;
+}
+
+export const mlflowSettings = (settings: Settings): MlflowChoices => ({
+	memory: settings["mlflow.memory"],
+	workers: settings["mlflow.workers"],
+	threads: settings["mlflow.threads"],
+	scratch: settings["mlflow.scratch"],
+});
+
+export interface MlflowArgs extends MlflowChoices {
+	stackName: string;
 	network: Network;
 	/** Passwords of MLflow's own user in each store. */
 	passwords: { database: Input<string>; store: Input<string> };

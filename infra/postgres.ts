@@ -3,13 +3,23 @@ import { ALIAS, PATH } from "./contract.ts";
 import { identityEnv } from "./identities.ts";
 import { passwordFiles, type StorePasswords } from "./secrets.ts";
 import { Service } from "./service.ts";
+import { databaseConnections, type Settings } from "./settings.ts";
 
-export interface PostgresArgs {
-	stackName: string;
+/** What the settings say of it. */
+export interface PostgresChoices {
 	/** MiB. */
 	memory: number;
 	/** Connections that it must allow. */
 	connections: number;
+}
+
+export const postgresSettings = (settings: Settings): PostgresChoices => ({
+	memory: settings["postgres.memory"],
+	connections: databaseConnections(settings),
+});
+
+export interface PostgresArgs extends PostgresChoices {
+	stackName: string;
 	network: Network;
 	data: Volume;
 	/** Of the data volume; on another one it refuses to start. */

@@ -305,6 +305,26 @@ export const SETTINGS = {
 			"What the node joins the tailnet with, once: given on standard input and kept encrypted. It is not needed any more when it has joined.",
 		restarts: ["tailscale"],
 	},
+	"funnel.credentials": {
+		schema: text(/^(tskey-(api|client)-[A-Za-z0-9]{3,}-[A-Za-z0-9]{3,})?$/, 300),
+		expects:
+			"an API access token (tskey-api-...) or the secret of an OAuth client (tskey-client-...) of Tailscale",
+		default: () => "",
+		defaultInWords: "none",
+		secret: true,
+		unit: "",
+		meaning:
+			"In place of `funnel.authKey`: `up` makes the key with it and prepares the tailnet. Given on standard input and kept encrypted.",
+		restarts: ["tailscale"],
+	},
+	"funnel.tag": {
+		schema: text(/^tag:[A-Za-z][A-Za-z0-9-]*$/, 60),
+		expects: "tag: and a name of letters, digits and hyphens that begins with a letter",
+		default: () => "tag:mlflow-gateway",
+		unit: "",
+		meaning: "The tag of the node that joins with `funnel.credentials`; the tailnet's policy names it.",
+		restarts: ["tailscale"],
+	},
 	"funnel.controlUrl": {
 		schema: text(/^(https?:\/\/[A-Za-z0-9.-]+(:\d{1,5})?)?$/, 300),
 		expects: "http(s)://host[:port]",

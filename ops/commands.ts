@@ -13,6 +13,7 @@ import { command as restart } from "./commands/restart.ts";
 import { command as restore } from "./commands/restore.ts";
 import { command as rotate } from "./commands/rotate.ts";
 import { command as status } from "./commands/status.ts";
+import { command as tailnet } from "./commands/tailnet.ts";
 import { command as tokens } from "./commands/tokens.ts";
 import { command as train } from "./commands/train.ts";
 import { command as up } from "./commands/up.ts";
@@ -37,6 +38,7 @@ export const COMMANDS: readonly (Command | CommandGroup)[] = [
 	rotate,
 	config,
 	verify,
+	tailnet,
 	backup,
 	backups,
 	restore,

@@ -14,6 +14,7 @@ import { readSettings } from "../lib/stack/config-file.ts";
 import { passphraseEnv } from "../lib/stack/passphrase.ts";
 import { assertPortFree } from "../lib/stack/port.ts";
 import type { StackHandle, UpResult } from "../lib/stack.ts";
+import { prepareTailnet } from "../lib/tailnet/join.ts";
 import { duration } from "../lib/text.ts";
 import { openWorkspace, prepareApiImage, prepareEngine, prepareImages } from "../lib/workspace.ts";
 
@@ -30,6 +31,7 @@ export const command = defineCommand({
 		await prepareImages(context);
 		await prepareApiImage(context);
 		const stack = await openWorkspace(context);
+		await prepareTailnet(context, stack);
 		// Before the volumes: whether there was data tells what new passwords mean.
 		await stack.ensureSecrets();
 		await ensureDataVolumes(context, identity.name);

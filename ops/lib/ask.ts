@@ -25,6 +25,20 @@ export async function confirmInPerson(context: Context, name: string, loss: stri
 	throw notConfirmed(loss, "If that is what you want: run it at a terminal, without --yes and --json.");
 }
 
+/** Yes or no to the person at the terminal; anything but yes is no. */
+export async function agrees(
+	{ interrupted }: Pick<Context, "interrupted">,
+	question: string,
+): Promise<boolean> {
+	const lines = createInterface({ input: process.stdin, output: process.stderr });
+	try {
+		const answer = await lines.question(`${question} [y/N] `, { signal: interrupted });
+		return /^y(es)?$/i.test(answer.trim());
+	} finally {
+		lines.close();
+	}
+}
+
 async function typed(context: Context, name: string, loss: string): Promise<void> {
 	const lines = createInterface({ input: process.stdin, output: process.stderr });
 	try {

@@ -12,7 +12,8 @@ const PROBE_MS = 3_000;
 
 let shared: EnvHttpProxyAgent | undefined;
 
-function agent(): EnvHttpProxyAgent {
+/** For requests that go out the same way. */
+export function agent(): EnvHttpProxyAgent {
 	const ca = hostCa();
 	shared ??= new EnvHttpProxyAgent({ connect: { ca }, requestTls: { ca }, bodyTimeout: SILENCE_MS });
 	return shared;

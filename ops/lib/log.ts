@@ -10,9 +10,10 @@ export interface Log {
 	write(text: string): void;
 }
 
-/** What must not get into a log even if the output of some tool has it: tokens, sessions, one-time links. */
+/** What must not get into a log even if the output of some tool has it: tokens, sessions, keys, one-time links. */
 const SECRETS: readonly [RegExp, string][] = [
 	[/eyJ[\w-]{8,}\.[\w-]+\.[\w-]+/g, "[token]"],
+	[/tskey-[\w-]+/g, "[key]"],
 	[/\/invite\/[\w-]+/g, "/invite/[code]"],
 ];
 

@@ -2,7 +2,16 @@
  * Pulumi's command line and its Docker provider: downloaded from Pulumi where that answers, else built from the Go
  * modules in infra/plugins. Whichever way they came, they lie in the same place of the cache.
  */
-import { chmodSync, copyFileSync, linkSync, mkdirSync, readFileSync, renameSync, rmSync } from "node:fs";
+import {
+	chmodSync,
+	copyFileSync,
+	existsSync,
+	linkSync,
+	mkdirSync,
+	readFileSync,
+	renameSync,
+	rmSync,
+} from "node:fs";
 import { basename, dirname, join } from "node:path";
 import type { GoBinary } from "../../infra/images.ts";
 import { ROOT } from "./bootstrap.mjs";
@@ -41,13 +50,17 @@ interface Tool {
 	path: string;
 	/** Under the download address. */
 	archive: string;
-	build: GoBinary;
+	/** There is no other way than the download where this is missing. */
+	build?: GoBinary;
+	/** What to do where it cannot be had, if it is not the usual. */
+	otherwise?: string;
 	/** @throws Error if the program in `entry` does not work. */
 	check(program: string, entry: string): Promise<void>;
 }
 
 const CLI_VERSION = npmVersion("@pulumi/pulumi");
 const DOCKER_VERSION = npmVersion("@pulumi/docker");
+const TAILSCALE_VERSION = npmVersion("@pulumi/tailscale");
 
 const CLI: Tool = {
 	title: "Pulumi",
@@ -80,19 +93,32 @@ const DOCKER: Tool = {
 		ldflags: "-s -w",
 		output: "pulumi-resource-docker",
 	},
-	/** Starts it and asks it over its own protocol who it is. */
-	async check(program, entry) {
-		const root = cachedEntry(...place(CLI));
-		if (!root) throw new Error("the Docker provider is checked by the command line, which is not there");
-		const { code, stdout, stderr } = await exec([join(root, CLI.path), "package", "get-schema", program], {
-			env: { ...quiet(), PULUMI_HOME: entry },
-			timeoutMs: 60_000,
-		});
-		const { name, version } = code === 0 ? JSON.parse(stdout) : {};
-		if (name === "docker" && version === DOCKER_VERSION) return;
-		throw new Error(`the provider's schema: ${lastLine(stderr) || `${name} ${version}`}`);
-	},
+	check: (program, entry) => checkProvider(program, entry, "docker", DOCKER_VERSION),
 };
+
+/** Its own build needs Go modules of several gigabytes, for one key. */
+const TAILSCALE: Tool = {
+	title: "Pulumi's Tailscale provider",
+	version: TAILSCALE_VERSION,
+	path: `plugins/resource-tailscale-v${TAILSCALE_VERSION}/pulumi-resource-tailscale`,
+	archive: `plugins/pulumi-resource-tailscale-v${TAILSCALE_VERSION}-linux-${GO_ARCH[process.arch] ?? process.arch}.tar.gz`,
+	otherwise:
+		"Join the tailnet with an auth key instead, which needs no provider: npx mlgate config set funnel.authKey < <file>. Or let MLGATE_PULUMI_DOWNLOADS name a mirror of Pulumi's downloads.",
+	check: (program, entry) => checkProvider(program, entry, "tailscale", TAILSCALE_VERSION),
+};
+
+/** Starts it and asks it over its own protocol who it is. */
+async function checkProvider(program: string, entry: string, wanted: string, its: string): Promise<void> {
+	const root = cachedEntry(...place(CLI));
+	if (!root) throw new Error("providers are checked by the command line, which is not there");
+	const { code, stdout, stderr } = await exec([join(root, CLI.path), "package", "get-schema", program], {
+		env: { ...quiet(), PULUMI_HOME: entry },
+		timeoutMs: 60_000,
+	});
+	const { name, version } = code === 0 ? JSON.parse(stdout) : {};
+	if (name === wanted && version === its) return;
+	throw new Error(`the provider's schema: ${lastLine(stderr) || `${name} ${version}`}`);
+}
 
 /**
  * Makes both available, once for their version and recipe.
@@ -107,9 +133,26 @@ export async function ensurePulumi(
 	return { root, home };
 }
 
+/**
+ * The provider for stacks that join their tailnet by its API; no other needs it.
+ * @param home of `PulumiTools`: where it is put.
+ * @throws OpsError PULUMI_UNAVAILABLE
+ */
+export async function ensureTailscaleProvider(report: Report, home: string): Promise<void> {
+	const entry = await ensureTool(report, TAILSCALE, { yes: false, interactive: false });
+	const program = join(home, TAILSCALE.path);
+	if (existsSync(program)) return;
+	mkdirSync(dirname(program), { recursive: true });
+	// Whole or not at all: others may be looking for it.
+	const fresh = `${program}.${process.pid}.tmp`;
+	copyFileSync(join(entry, TAILSCALE.path), fresh);
+	renameSync(fresh, program);
+}
+
 /** @returns [kind, key] in the cache. */
-function place({ build, version }: Tool): [string, string] {
-	return [build.output, `${version}-${process.arch}-${buildKey(build)}`];
+function place({ build, version, path }: Tool): [string, string] {
+	const recipe = build ? [buildKey(build)] : [];
+	return [basename(path), [version, process.arch, ...recipe].join("-")];
 }
 
 async function ensureTool(report: Report, tool: Tool, consent: Consent): Promise<string> {
@@ -126,7 +169,7 @@ async function make(report: Report, step: Step, tool: Tool, entry: string, conse
 	const program = join(entry, tool.path);
 	mkdirSync(join(program, ".."), { recursive: true });
 	const reasons: string[] = [];
-	const ways = allowedWays();
+	const ways = allowedWays().filter((way) => way !== "build" || tool.build);
 	for (const way of ways) {
 		try {
 			await GET[way](report, step, tool, program, consent);
@@ -144,9 +187,11 @@ async function make(report: Report, step: Step, tool: Tool, entry: string, conse
 	throw new OpsError({
 		code: "PULUMI_UNAVAILABLE",
 		kind: "precondition",
-		what: `${tool.title} ${tool.version} could not be ${ways.map((way) => PARTICIPLE[way]).join(" or ")}.`,
-		why: reasons.join("; "),
-		fix: "Check the network and run this again; MLGATE_PULUMI_DOWNLOADS may name a mirror of Pulumi's downloads.",
+		what: `${tool.title} ${tool.version} could not be ${ways.map((way) => PARTICIPLE[way]).join(" or ") || "had"}.`,
+		why: reasons.join("; ") || "MLGATE_TOOLS allows builds alone, and this one can only be downloaded.",
+		fix:
+			tool.otherwise ??
+			"Check the network and run this again; MLGATE_PULUMI_DOWNLOADS may name a mirror of Pulumi's downloads.",
 	});
 }
 
@@ -171,8 +216,9 @@ const GET: Record<
 			rmSync(folder, { recursive: true, force: true });
 		}
 	},
-	async build(report, step, tool, program, consent) {
-		const built = await goBuild(report, step, tool.build, consent);
+	async build(report, step, { build, title }, program, consent) {
+		if (!build) throw new Error(`${title} is not built here`);
+		const built = await goBuild(report, step, build, consent);
 		try {
 			linkSync(built, program);
 		} catch {

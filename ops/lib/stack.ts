@@ -10,6 +10,7 @@ import program from "../../infra/index.ts";
 import { SECRET_KEYS, type SecretKey } from "../../infra/secret-keys.ts";
 import type { Settings } from "../../infra/settings.ts";
 import { OpsError } from "./errors.ts";
+import { ensureTailscaleProvider } from "./pulumi-tools.ts";
 import type { Report, Step } from "./report.ts";
 import {
 	type ConfigEntry,
@@ -43,6 +44,7 @@ import {
 	removeTraces,
 	stateFolder,
 	withoutPendingOperations,
+	withoutTailnetKey,
 } from "./stack/state.ts";
 
 export {
@@ -93,6 +95,16 @@ export interface StackHandle extends StackRef {
 	setConfig(key: string, value: string): Promise<void>;
 	/** Keeps a secret of the user's in the encrypted configuration; `value` has been checked. */
 	setSecret(key: string, value: string): Promise<void>;
+	/** A secret of the user's in clear; empty if there is none. */
+	secret(key: "funnel.authKey" | "funnel.credentials"): Promise<string>;
+	/**
+	 * What the node joins its tailnet with through the API, if the settings want it to join like that. Pulumi's
+	 * provider for it is there then.
+	 * @throws OpsError PULUMI_UNAVAILABLE
+	 */
+	tailnetCredentials(): Promise<string | undefined>;
+	/** Makes Pulumi forget the key that it made for the node; the next `up` makes another. */
+	forgetTailnetKey(): Promise<void>;
 	/** Makes the secrets that are missing, as `preview` and `up` do. They stay in Pulumi's encrypted configuration. */
 	ensureSecrets(): Promise<{ made: SecretKey[] }>;
 	/** What `up` would do, the host having been looked at. */
@@ -138,8 +150,8 @@ export async function openStack(options: StackOptions): Promise<StackHandle> {
 		...passphraseEnv(ref),
 	};
 	const pulumi = await Pulumi.find(tools.root, { cwd: checkout, env, interrupt: interrupt.signal });
-	const handle = new Handle(ref, options.report, pulumi, interrupt);
-	await handle.open(env, tools.home);
+	const handle = new Handle(ref, options.report, pulumi, interrupt, tools.home);
+	await handle.open(env);
 	return handle;
 }
 
@@ -149,9 +161,11 @@ class Handle implements StackHandle {
 	readonly #report: Report;
 	readonly #pulumi: Pulumi;
 	readonly #interrupt: Interruption;
+	readonly #pulumiHome: string;
 	#automation: Stack | undefined;
 
-	constructor(ref: StackRef, report: Report, pulumi: Pulumi, interrupt: Interruption) {
+	constructor(ref: StackRef, report: Report, pulumi: Pulumi, interrupt: Interruption, pulumiHome: string) {
+		this.#pulumiHome = pulumiHome;
 		this.stack = ref.stack;
 		this.checkout = ref.checkout;
 		this.#report = report;
@@ -159,12 +173,12 @@ class Handle implements StackHandle {
 		this.#interrupt = interrupt;
 	}
 
-	async open(env: Record<string, string>, pulumiHome: string): Promise<void> {
+	async open(env: Record<string, string>): Promise<void> {
 		await this.#guard("open the stack", async () => {
 			// No project settings: with them it would rewrite Pulumi.yaml.
 			const workspace = await LocalWorkspace.create({
 				workDir: this.checkout,
-				pulumiHome,
+				pulumiHome: this.#pulumiHome,
 				pulumiCommand: this.#pulumi.forAutomation,
 				envVars: env,
 				program: program as PulumiFn,
@@ -196,6 +210,31 @@ class Handle implements StackHandle {
 
 	async setSecret(key: string, value: string): Promise<void> {
 		await this.#guard("keep the secret", () => this.#writeSecret(key, value));
+	}
+
+	async secret(key: "funnel.authKey" | "funnel.credentials"): Promise<string> {
+		if (this.config().some((entry) => entry.key === key && entry.isDefault)) return "";
+		return this.#guard("read a secret", async () => {
+			const args = ["config", "get", `${PROJECT}:${key}`, "--stack", this.stack];
+			return (await this.#pulumi.exec(args)).stdout.trim();
+		});
+	}
+
+	async tailnetCredentials(): Promise<string | undefined> {
+		if (this.settings().funnel === "off" || (await this.secret("funnel.authKey"))) return undefined;
+		const credentials = await this.secret("funnel.credentials");
+		if (!credentials) return undefined;
+		await ensureTailscaleProvider(this.#report, this.#pulumiHome);
+		return credentials;
+	}
+
+	async forgetTailnetKey(): Promise<void> {
+		await this.#forgetTailnetKeyIn(await this.exportState());
+	}
+
+	async #forgetTailnetKeyIn(before: Deployment): Promise<void> {
+		const { state, dropped } = withoutTailnetKey(before);
+		if (dropped > 0) await this.#import(state);
 	}
 
 	/** On standard input: arguments can be read by everybody on the host. */
@@ -271,7 +310,7 @@ class Handle implements StackHandle {
 
 	async destroy(_: { excludeProtected: true }): Promise<Summary> {
 		this.unlock();
-		await this.#repairState();
+		await this.#forgetTailnetKeyIn(await this.#repairState());
 		// They would hold the networks and volumes.
 		await this.adoptOrphans(this.#report);
 		const { name } = this.settings();
@@ -354,6 +393,8 @@ class Handle implements StackHandle {
 		const name = nameInState(state);
 		if (name !== undefined && name !== settings.name) throw nameIsFixed(name);
 		await this.ensureSecrets();
+		// Its provider is not asked for where it is not needed, not even to look.
+		if ((await this.tailnetCredentials()) === undefined) await this.#forgetTailnetKeyIn(state);
 		return settings;
 	}
 
@@ -363,10 +404,14 @@ class Handle implements StackHandle {
 		this.#report.note(
 			`An earlier run was killed in the middle of ${dropped} steps; going on from what is there.`,
 		);
+		await this.#import(state);
+		return state;
+	}
+
+	async #import(state: Deployment): Promise<void> {
 		await this.#guard("mend the state", async () => {
 			await this.#pulumi.exec(["stack", "import", "--stack", this.stack], JSON.stringify(state));
 		});
-		return state;
 	}
 
 	#run<T>(doing: string, title: string, work: (automation: Stack, log: EventLog) => Promise<T>): Promise<T> {

@@ -39,7 +39,7 @@ const FUNNEL_PORTS = "https://tailscale.com/cap/funnel-ports";
 const STATES: Readonly<Record<string, Trouble>> = {
 	NeedsLogin: {
 		what: "The node has not joined a tailnet, or was removed from it; its auth key was missing, used up, expired, or for another tailnet.",
-		fix: `Make a new auth key (${ADMIN}/settings/keys) and give it: npx mlgate config set funnel.authKey < <file>, then npm start`,
+		fix: `Make a new auth key (${ADMIN}/settings/keys) and give it: npx mlgate config set funnel.authKey < <file>, then npm start (with funnel.credentials, npm start makes one by itself)`,
 	},
 	NeedsMachineAuth: {
 		what: "The node waits for somebody to approve it in the tailnet.",

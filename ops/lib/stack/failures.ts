@@ -74,6 +74,22 @@ const FAILURES: readonly Failure[] = [
 		fix: () => "npx mlgate up installs it.",
 	},
 	{
+		code: "TAILNET_TAG_REFUSED",
+		kind: "precondition",
+		match: /requested tags \[?([^\]]*?)\]? are invalid or not permitted/i,
+		what: ([, tag]) => `Tailscale makes no key for the node's tag ${tag} with these credentials.`,
+		fix: () =>
+			"An OAuth client must have this tag and no other (https://login.tailscale.com/admin/settings/oauth); an API access token needs the tag in tagOwners of the policy.",
+	},
+	{
+		code: "TAILNET_KEY_REFUSED",
+		kind: "precondition",
+		match: /does not have enough permissions|does not have access to this operation/i,
+		what: () => "The credentials (funnel.credentials) may not make a key for the node.",
+		fix: () =>
+			"Give the OAuth client the scope auth_keys, or join with an auth key: npx mlgate config set funnel.authKey < <file>",
+	},
+	{
 		code: "ENGINE_AWAY",
 		kind: "precondition",
 		match:
@@ -203,7 +219,7 @@ function bare(message: string): string {
 		.replace(/^\s*error:\s*/i, "")
 		.replace(/^\s*sdk-v2\/provider2?\.go:\d+:\s*/, "")
 		.replace(/^sdk\.helper_schema:\s*/, "")
-		.replace(/:?\s*provider=docker@[\w.-]+\s*$/, "")
+		.replace(/:?\s*provider=\w+@[\w.-]+\s*$/, "")
 		.replace(/\s+/g, " ")
 		.trim();
 }

@@ -18,6 +18,10 @@ export interface StateResource {
 	type: string;
 	id?: string;
 	inputs?: Record<string, unknown>;
+	/** URNs. */
+	dependencies?: readonly string[];
+	/** By input: URNs. */
+	propertyDependencies?: Readonly<Record<string, readonly string[] | null>>;
 }
 
 const CONTAINER = "docker:index/container:Container";
@@ -30,6 +34,12 @@ export const RESOURCE_TYPE = {
 	volume: VOLUME,
 	image: IMAGE,
 } as const;
+
+/** What the program declares of a tailnet. */
+const OF_TAILNET: ReadonlySet<string> = new Set([
+	"tailscale:index/tailnetKey:TailnetKey",
+	"pulumi:providers:tailscale",
+]);
 
 /** Names of resources are unique within their type. */
 export const resourceKey = (type: string, name: string): string => `${type}::${name}`;
@@ -111,4 +121,26 @@ export function withoutPendingOperations(state: Deployment): { state: Deployment
 	const dropped = state.deployment.pending_operations?.length ?? 0;
 	const { pending_operations: _, ...deployment } = state.deployment;
 	return { state: { ...state, deployment }, dropped };
+}
+
+/**
+ * Without the key that a node joins its tailnet with, and its provider. To forget it is all that it takes: the key is
+ * for one node, once, and dead after an hour, while to read or remove it would take the credentials that made it.
+ */
+export function withoutTailnetKey(state: Deployment): { state: Deployment; dropped: number } {
+	const resources = resourcesOf(state);
+	const gone = new Set(resources.filter(({ type }) => OF_TAILNET.has(type)).map(({ urn }) => urn));
+	const stays = (urns: readonly string[]) => urns.filter((urn) => !gone.has(urn));
+	const kept = resources
+		.filter(({ urn }) => !gone.has(urn))
+		.map((resource) => ({
+			...resource,
+			...(resource.dependencies && { dependencies: stays(resource.dependencies) }),
+			...(resource.propertyDependencies && {
+				propertyDependencies: Object.fromEntries(
+					Object.entries(resource.propertyDependencies).map(([key, urns]) => [key, stays(urns ?? [])]),
+				),
+			}),
+		}));
+	return { state: { ...state, deployment: { ...state.deployment, resources: kept } }, dropped: gone.size };
 }

@@ -23,17 +23,27 @@ export interface Declaration {
 	authKey: string;
 }
 
-/** Type tokens of the docker provider. */
+/** Type tokens of the providers. */
 export const TYPE = {
 	container: "docker:index/container:Container",
 	network: "docker:index/network:Network",
 	volume: "docker:index/volume:Volume",
 	image: "docker:index/remoteImage:RemoteImage",
+	tailnetKey: "tailscale:index/tailnetKey:TailnetKey",
+	tailnetProvider: "pulumi:providers:tailscale",
 } as const;
+
+/** What only the provider knows once it has made something. */
+const MADE: Readonly<Record<string, (name: string) => Record<string, string>>> = {
+	[TYPE.image]: (name) => ({ imageId: `sha256:${name}` }),
+	[TYPE.tailnetKey]: () => ({ key: "tskey-auth-made" }),
+};
 
 export async function declare(
 	raw: Readonly<Record<string, string>> = {},
 	stack = "unit",
+	/** More secrets of the user's, or others in place of the usual ones. */
+	given: Readonly<Record<string, string>> = {},
 ): Promise<Declaration> {
 	const secrets = Object.fromEntries(
 		SECRET_KEYS.map((key) => [key, randomBytes(30).toString("base64url")]),
@@ -44,6 +54,7 @@ export async function declare(
 		...secrets,
 		"api.secretEnv": JSON.stringify({ MODEL_KEY: modelKey }),
 		"funnel.authKey": authKey,
+		...given,
 	};
 	pulumi.runtime.setAllConfig(
 		Object.fromEntries(
@@ -59,7 +70,7 @@ export async function declare(
 				sent.set(`${type} ${name}`, inputs);
 				return {
 					id: `id-of-${name}`,
-					state: { ...inputs, ...(type === TYPE.image ? { imageId: `sha256:${name}` } : {}) },
+					state: { ...inputs, ...MADE[type]?.(name) },
 				};
 			},
 			call: ({ inputs }) => inputs,

@@ -52,6 +52,8 @@ describe("settings", () => {
 			funnel: "off",
 			"funnel.hostname": "mlgate",
 			"funnel.authKey": "",
+			"funnel.credentials": "",
+			"funnel.tag": "tag:mlflow-gateway",
 			"funnel.controlUrl": "",
 			"funnel.tailnet": {},
 			"funnel.memory": 256,

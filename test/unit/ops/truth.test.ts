@@ -49,6 +49,13 @@ describe("without a stack", () => {
 		).toEqual([]);
 	});
 
+	test("tailnet clean finds nothing to take out", async () => {
+		expect(await answer(["tailnet", "clean", ...NOWHERE])).toEqual({
+			code: 0,
+			json: { removed: [], left: [] },
+		});
+	});
+
 	test("backup ends with 3 and leaves nothing", async () => {
 		const folder = empty();
 		expect(await answer(["backup", ...NOWHERE, "--folder", folder])).toMatchObject({

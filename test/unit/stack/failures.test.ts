@@ -25,7 +25,7 @@ function problem(said: {
 
 const PREFIX = "  sdk-v2/provider2.go:571: sdk.helper_schema: ";
 
-/** What was really printed, seen with Engine 20.10 and Pulumi 3.259. */
+/** What was really printed, seen with Engine 20.10 and Pulumi 3.259; of Tailscale's API, as others have reported it. */
 const SAID: [string, string, string, EngineError[] | string][] = [
 	[
 		"PASSPHRASE_WRONG",
@@ -71,6 +71,30 @@ const SAID: [string, string, string, EngineError[] | string][] = [
 				resource: "data",
 				message:
 					"Unable to create network: Error response from daemon: network with name mlgate-data already exists",
+			},
+		],
+	],
+	[
+		"TAILNET_TAG_REFUSED",
+		"precondition",
+		"tag:mlflow-gateway",
+		[
+			{
+				resource: "tailscale-key",
+				message: `${PREFIX}Failed to create key: requested tags [tag:mlflow-gateway] are invalid or not permitted (400): provider=tailscale@0.29.1`,
+			},
+			{ message: "update failed" },
+		],
+	],
+	[
+		"TAILNET_KEY_REFUSED",
+		"precondition",
+		"funnel.credentials",
+		[
+			{
+				resource: "tailscale-key",
+				message:
+					"Failed to create key: calling actor does not have enough permissions to perform this function (403)",
 			},
 		],
 	],

@@ -12,6 +12,7 @@ import {
 	RESOURCE_TYPE,
 	removeTraces,
 	withoutPendingOperations,
+	withoutTailnetKey,
 } from "../../../ops/lib/stack/state.ts";
 
 const urn = (type: string, name: string) => `urn:pulumi:local::mlgate::${type}::${name}`;
@@ -50,6 +51,32 @@ describe("the state", () => {
 		};
 		expect(withoutPendingOperations(killed)).toEqual({ state: state(container), dropped: 1 });
 		expect(withoutPendingOperations(state(container))).toEqual({ state: state(container), dropped: 0 });
+	});
+
+	it("forgets the key of a node and its provider, also where others name them, and nothing else", () => {
+		const provider = {
+			urn: urn("pulumi:providers:tailscale", "tailnet"),
+			type: "pulumi:providers:tailscale",
+		};
+		const type = "tailscale:index/tailnetKey:TailnetKey";
+		const key = { urn: urn(type, "tailscale-key"), type, id: "k1" };
+		const courier = {
+			...container,
+			dependencies: [volume.urn, key.urn],
+			propertyDependencies: { mounts: [volume.urn], uploads: [key.urn], name: null },
+		};
+		expect(withoutTailnetKey(state(volume, provider, key, courier))).toEqual({
+			state: state(volume, {
+				...container,
+				dependencies: [volume.urn],
+				propertyDependencies: { mounts: [volume.urn], uploads: [], name: [] },
+			}),
+			dropped: 2,
+		});
+		expect(withoutTailnetKey(state(container, volume))).toEqual({
+			state: state(container, volume),
+			dropped: 0,
+		});
 	});
 });
 
