@@ -87,7 +87,8 @@ describe("killed at every step, and run again", () => {
 	}, 900_000);
 
 	test("restart: in the end every part has been restarted and answers", async () => {
-		for (const part of ["postgres", "minio", "mlflow", "door", "api"]) {
+		// One of each way: requests are held, nobody answers, another container answers.
+		for (const part of ["postgres", "door", "api"]) {
 			await killedAt(["restart", part], `begin: Restarting ${part}`);
 			const { cutOff } = JSON.parse((await mlgate(["status", "--json"])).stdout);
 			expect(cutOff).toMatchObject({ command: "restart" });

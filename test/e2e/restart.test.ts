@@ -94,8 +94,11 @@ describe("restart", () => {
 	});
 
 	test("twice at once: the second ends with 4 and says who is at it", async () => {
-		const first = mlgate(["restart", "minio"]);
-		await wait(2000);
+		const begun = Promise.withResolvers<void>();
+		const first = mlgate(["restart", "minio"], {
+			once: { said: "Restarting minio", run: () => begun.resolve() },
+		});
+		await Promise.race([begun.promise, first]);
 		const second = await mlgate(["restart", "postgres", "--json"]);
 		expect(second.code).toBe(4);
 		expect(JSON.parse(second.stdout).error.what).toContain("restart");
@@ -103,8 +106,9 @@ describe("restart", () => {
 	});
 
 	test("Ctrl-C in the middle: it says where it is, the part runs again, nothing is held, and the next one completes", async () => {
-		const running = mlgate(["restart", "postgres", "minio"], { interruptAfter: 3500 });
-		const ended = await running;
+		const ended = await mlgate(["restart", "postgres", "minio"], {
+			once: { said: "Restarting postgres", run: (process) => process.kill("SIGINT") },
+		});
 		expect(ended.code).toBe(130);
 		expect(ended.stderr).toMatch(/It ended at (postgres|minio)/);
 		expect(ended.stderr).toContain("To go on: npx mlgate");

@@ -1,4 +1,4 @@
-import { spawn } from "node:child_process";
+import { type ChildProcess, spawn } from "node:child_process";
 import { fileURLToPath } from "node:url";
 import { OPTIONAL_PARTS, PARTS } from "../../infra/contract.ts";
 
@@ -26,6 +26,8 @@ export interface RunOptions {
 	interruptAfter?: number;
 	/** Called with the process id once it runs. */
 	onStart?: (pid: number) => void;
+	/** Done once, as soon as stderr has the text. */
+	once?: { said: string; run: (process: ChildProcess) => void };
 }
 
 /** Runs a program to its end and hands back everything it said. Never throws for an exit code. */
@@ -39,7 +41,10 @@ export function run(command: string, args: readonly string[], options: RunOption
 			stdout += text;
 		});
 		child.stderr.setEncoding("utf8").on("data", (text: string) => {
+			const before = stderr;
 			stderr += text;
+			const { said, run } = options.once ?? {};
+			if (said && stderr.includes(said) && !before.includes(said)) run?.(child);
 		});
 		child.on("error", reject);
 		child.stdin.on("error", () => {});
