@@ -229,7 +229,7 @@ class Handle implements StackHandle {
 				refresh: true,
 				onEvent: (event) => {
 					events.push(event);
-					log.take(event);
+					log.takePlanned(event);
 				},
 			});
 			return { plan: planOf(events), declared };
@@ -340,7 +340,7 @@ class Handle implements StackHandle {
 				"check the program",
 				"Checking before anything is taken down",
 				async (automation, log) => {
-					await automation.preview({ onEvent: log.take });
+					await automation.preview({ onEvent: log.takePlanned });
 				},
 			);
 		await this.adoptOrphans(this.#report);
