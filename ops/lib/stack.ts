@@ -30,7 +30,7 @@ import {
 } from "./stack/declared.ts";
 import { EventLog, type Summary } from "./stack/events.ts";
 import { asOpsError } from "./stack/failures.ts";
-import { isDead, pulumiLocks, removeLock } from "./stack/locks.ts";
+import { isDead, pulumiLocks, removeLock, removeTornNotes } from "./stack/locks.ts";
 import { findOrphans, freeNetworks, hasData, removeOrphans } from "./stack/orphans.ts";
 import { passphraseEnv } from "./stack/passphrase.ts";
 import { type Plan, planOf } from "./stack/plan.ts";
@@ -125,6 +125,7 @@ export async function openStack(options: StackOptions): Promise<StackHandle> {
 	const ref: StackRef = { stack, checkout };
 	const interrupt = interruption(options.signal);
 	mkdirSync(stateFolder(ref), { recursive: true, mode: 0o700 });
+	removeTornNotes(ref);
 	const env = {
 		PULUMI_HOME: tools.home,
 		// As in Pulumi.yaml, said again because the environment would win over that file.
