@@ -31,7 +31,7 @@ import {
 } from "./stack/declared.ts";
 import { EventLog, type Summary } from "./stack/events.ts";
 import { asOpsError } from "./stack/failures.ts";
-import { isDead, pulumiLocks, removeLock } from "./stack/locks.ts";
+import { isDead, pulumiLocks, removeLock, removeTornNotes } from "./stack/locks.ts";
 import { findOrphans, freeNetworks, hasData, removeOrphans } from "./stack/orphans.ts";
 import { passphraseEnv } from "./stack/passphrase.ts";
 import { type Plan, planOf } from "./stack/plan.ts";
@@ -137,6 +137,7 @@ export async function openStack(options: StackOptions): Promise<StackHandle> {
 	const ref: StackRef = { stack, checkout };
 	const interrupt = interruption(options.signal);
 	mkdirSync(stateFolder(ref), { recursive: true, mode: 0o700 });
+	removeTornNotes(ref);
 	const env = {
 		PULUMI_HOME: tools.home,
 		// As in Pulumi.yaml, said again because the environment would win over that file.
@@ -268,7 +269,7 @@ class Handle implements StackHandle {
 				refresh: true,
 				onEvent: (event) => {
 					events.push(event);
-					log.take(event);
+					log.takePlanned(event);
 				},
 			});
 			return { plan: planOf(events), declared };
@@ -379,7 +380,7 @@ class Handle implements StackHandle {
 				"check the program",
 				"Checking before anything is taken down",
 				async (automation, log) => {
-					await automation.preview({ onEvent: log.take });
+					await automation.preview({ onEvent: log.takePlanned });
 				},
 			);
 		await this.adoptOrphans(this.#report);

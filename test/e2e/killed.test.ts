@@ -74,7 +74,8 @@ describe("killed at every step, and run again", () => {
 			"creating container api",
 		];
 		for (const text of steps) {
-			await killedAt(["up", "--yes"], text);
+			// Comparing before that says what would be created.
+			await killedAt(["up", "--yes"], "begin: Bringing the stack up", text);
 			await expectTold("up", "Bringing the stack up");
 		}
 		await killedAt(["up", "--yes"], "begin: Making sure that every part answers");

@@ -7,11 +7,11 @@ import { descendants } from "./processes.ts";
 const LOGS = join(CHECKOUT, ".mlgate", "logs");
 
 /**
- * Types `mlgate <args>` and kills it with all its children as soon as its log has `text`: what a lost machine or the
- * kernel's memory killer does.
+ * Types `mlgate <args>` and kills it with all its children as soon as its log has these texts, one after the other: what
+ * a lost machine or the kernel's memory killer does.
  * @throws Error if it ended before.
  */
-export async function killedAt(args: readonly string[], text: string): Promise<Ended> {
+export async function killedAt(args: readonly string[], ...texts: readonly string[]): Promise<Ended> {
 	const before = new Set(logs());
 	let pid = 0;
 	let over = false;
@@ -25,10 +25,12 @@ export async function killedAt(args: readonly string[], text: string): Promise<E
 	});
 	for (;;) {
 		const fresh = logs().filter((name) => !before.has(name) && name.includes(`-${args[0]}`));
-		if (fresh.some((name) => readFileSync(join(LOGS, name), "utf8").includes(text))) break;
+		if (fresh.some((name) => hasInTurn(readFileSync(join(LOGS, name), "utf8"), texts))) break;
 		if (over) {
 			const { code, stdout, stderr } = await running;
-			throw new Error(`mlgate ${args.join(" ")} ended with ${code} without "${text}"\n${stdout}\n${stderr}`);
+			throw new Error(
+				`mlgate ${args.join(" ")} ended with ${code} without "${texts.join('", then "')}"\n${stdout}\n${stderr}`,
+			);
 		}
 		await sleep(20);
 	}
@@ -40,6 +42,15 @@ export async function killedAt(args: readonly string[], text: string): Promise<E
 		}
 	}
 	return await running;
+}
+
+function hasInTurn(log: string, texts: readonly string[]): boolean {
+	let from = 0;
+	return texts.every((text) => {
+		const at = log.indexOf(text, from);
+		from = at + text.length;
+		return at >= 0;
+	});
 }
 
 function logs(): string[] {

@@ -54,6 +54,13 @@ export class EventLog {
 			this.errors.push({ ...(said.urn ? { resource: nameOf(said.urn) } : {}), message: said.message });
 		if (sum) this.summary = summarize(sum.resourceChanges as Partial<Record<OpType, number>>);
 	};
+
+	/** Of a preview: of all that it announces, nothing happens but looking, and nobody is told that it did. */
+	readonly takePlanned = (event: EngineEvent): void => {
+		const { resourcePreEvent: before, resOutputsEvent: after } = event;
+		if (after || (before && before.metadata.op !== "refresh")) return;
+		this.take(event);
+	};
 }
 
 /** `urn:...::type::name` -> `name` */

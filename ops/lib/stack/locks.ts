@@ -55,6 +55,24 @@ export function removeLock(lock: PulumiLock): void {
 	rmSync(`${lock.path}.attrs`, { force: true });
 }
 
+/**
+ * Beside each file the backend keeps what it knows of it, and writes that in place: a run that is killed while it does
+ * leaves half of it, and the backend reads nothing any more. Without any it reads the file as it is, which is whole.
+ */
+export function removeTornNotes(ref: StackRef): void {
+	const folder = join(stateFolder(ref), ".pulumi", "stacks", PROJECT);
+	if (!existsSync(folder)) return;
+	for (const name of readdirSync(folder)) {
+		if (!name.startsWith(`${ref.stack}.json`) || !name.endsWith(".attrs")) continue;
+		const path = join(folder, name);
+		try {
+			JSON.parse(readFileSync(path, "utf8"));
+		} catch {
+			rmSync(path, { force: true });
+		}
+	}
+}
+
 /** Plugins in a session that one of our runs began: a session carries the pid of the process that began it. */
 function strayPlugins(session: number): number[] {
 	const processes = existsSync("/proc") ? readdirSync("/proc").filter((name) => /^\d+$/.test(name)) : [];

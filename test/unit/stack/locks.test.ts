@@ -12,7 +12,7 @@ import { hostname, tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import type { StackRef } from "../../../ops/lib/stack/config-file.ts";
-import { isDead, pulumiLocks, removeLock } from "../../../ops/lib/stack/locks.ts";
+import { isDead, pulumiLocks, removeLock, removeTornNotes } from "../../../ops/lib/stack/locks.ts";
 
 let ref: StackRef;
 let folder: string;
@@ -125,5 +125,18 @@ describe("locks of Pulumi", () => {
 		for (const held of pulumiLocks(ref)) removeLock(held);
 		await expect.poll(() => alive(plugin)).toBe(false);
 		expect(alive(innocent)).toBe(true);
+	});
+});
+
+describe("what the backend notes beside a stack's state", () => {
+	it("goes when a killed run has left half of it, and only then", () => {
+		const states = join(ref.checkout, ".mlgate/state/.pulumi/stacks/mlgate");
+		mkdirSync(states, { recursive: true });
+		const whole = ["local.json", "local.json.bak.attrs", "other.json.attrs"];
+		for (const name of [...whole, "local.json.attrs"])
+			writeFileSync(join(states, name), name === "local.json.bak.attrs" ? '{"md5":""}' : "");
+		removeTornNotes(ref);
+		expect(whole.map((name) => existsSync(join(states, name)))).toEqual([true, true, true]);
+		expect(existsSync(join(states, "local.json.attrs"))).toBe(false);
 	});
 });
