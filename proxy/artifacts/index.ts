@@ -15,6 +15,7 @@ import { ArtifactError, answerError } from "./errors.ts";
 import { Exchange, type Limits, type Shared } from "./exchange.ts";
 import { list, listRun, remove } from "./listing.ts";
 import { Memory } from "./memory.ts";
+import { isModelFile, modelFile } from "./model-file.ts";
 import * as multipart from "./multipart.ts";
 import { joinPath, safePath } from "./names.ts";
 import { HOLD, StoreUnavailable } from "./patience.ts";
@@ -174,7 +175,11 @@ export function openArtifacts({
 	/** A file below a root, if the root is in our store. */
 	const below = (root: Root | undefined, path: string): Job | undefined => {
 		const prefix = root?.root;
-		return prefix === undefined ? undefined : (x) => download(x, shared, joinPath(prefix, safePath(path)));
+		if (prefix === undefined) return undefined;
+		return async (x) => {
+			const key = joinPath(prefix, safePath(path));
+			await (isModelFile(key) ? modelFile(x, shared, key) : download(x, shared, key));
+		};
 	};
 
 	const runOf = async (query: URLSearchParams) => {

@@ -12,7 +12,7 @@ import { headersFromUpstream, headersToUpstream } from "./headers.ts";
 import { refusalOf } from "./transfer.ts";
 
 /** Bytes. MLmodel files have a few thousand; the pages read no file beyond 50 MB. */
-const LARGEST = 4 * 1024 * 1024;
+export const LARGEST = 4 * 1024 * 1024;
 
 const PAGES_ROUTES: ReadonlySet<string> = new Set(["/get-artifact", "/model-versions/get-artifact"]);
 

@@ -69,7 +69,7 @@ names = {
     "100%.txt": b"percent",
     "plus+and&equals=.csv": b"a,b",
     "semi;colon,comma.txt": b"semi",
-    "日本.bin": os.urandom(70000),
+    "blob.bin": os.urandom(70000),
     "é è.txt": b"accents",
     ".hidden": b"dot",
     "nested/deep/er/leaf.json": b"{}",
@@ -207,7 +207,7 @@ print(json.dumps({"run": run.info.run_id, "version": version.version}))
 		expect([model.status, await model.text()]).toEqual([200, "flavors: {}"]);
 		const page = await fetch(`${uri}/get-artifact?path=m%2Fevil.html&run_uuid=${run}`, as(viewer));
 		expect(page.status).toBe(200);
-		expect(page.headers.get("content-security-policy")).toBe("sandbox");
+		expect(page.headers.get("content-security-policy")).toMatch(/^sandbox; /);
 		expect(page.headers.get("content-disposition")).toBe("attachment; filename=evil.html");
 		expect(page.headers.get("x-content-type-options")).toBe("nosniff");
 		await page.body?.cancel();

@@ -166,6 +166,18 @@ describe("what MLflow knows better", () => {
 		expect(it.upstream.seen.map(({ url }) => url)).toEqual([`${RUN}r1`]);
 	});
 
+	test("an MLmodel comes whole from the store, and not at all with code in it", async () => {
+		mlflow.set(`${RUN}r4`, runAt("mlflow-artifacts:/7/r4/artifacts"));
+		await minio.put("7/r4/artifacts/good/MLmodel", "flavors: {}");
+		await minio.put("7/r4/artifacts/evil/MLmodel", "a: !!js/function 'function () { return 1 }'");
+		const good = await ask("GET", "/get-artifact?path=good%2FMLmodel&run_uuid=r4", { role: "viewer" });
+		expect([good.status, good.body.toString()]).toEqual([200, "flavors: {}"]);
+		const evil = await ask("GET", "/get-artifact?path=evil%2FMLmodel&run_uuid=r4", { role: "viewer" });
+		expect(evil.status).toBe(403);
+		expect(evil.body.toString()).not.toContain("!!js");
+		expect((await ask("GET", "/get-artifact?path=none%2FMLmodel&run_uuid=r4")).status).toBe(404);
+	});
+
 	test("a run elsewhere, or none, is MLflow's to answer; a HEAD of it is not", async () => {
 		mlflow.set(`${RUN}r2`, runAt("s3://other-bucket/r2"));
 		mlflow.set("/get-artifact?path=a&run_uuid=r2", { from: "MLflow" });
