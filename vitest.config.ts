@@ -15,7 +15,7 @@ class ByName extends BaseSequencer {
 /**
  * `unit` starts what it needs by itself: a Postgres, a Chromium, a MinIO. `e2e` brings up a stack of its own (engine, Postgres, MinIO, MLflow, door)
  * and shares it: its files run one after the other. `faults` (`npm run test:faults`) breaks such a stack in every way
- * while people work on it, and takes half an hour.
+ * while people work on it, and kills commands at every step. It takes more than an hour.
  */
 export default defineConfig({
 	test: {
