@@ -110,8 +110,9 @@ def walk(path=None):
 def attempt(what):
     try:
         return what()
-    except Exception as e:
-        return type(e).__name__
+    except Exception:
+        # By a 400 of the door's, by the client's own check of what it was told of MLflow (proxy/deviations.md).
+        return "refused"
 
 fresh = lambda: tempfile.mkdtemp()
 whole = tree(mlflow.artifacts.download_artifacts(run_id=run_id, dst_path=fresh()))
