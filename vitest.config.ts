@@ -16,6 +16,7 @@ class ByName extends BaseSequencer {
  * `unit` starts what it needs by itself: a Postgres, a Chromium, a MinIO. `e2e` brings up a stack of its own (engine, Postgres, MinIO, MLflow, door)
  * and shares it: its files run one after the other. `faults` (`npm run test:faults`) breaks such a stack in every way
  * while people work on it, and kills commands at every step. It takes more than an hour.
+ * `funnel` (`npm run test:funnel`) brings such a stack into a tailnet that is simulated.
  */
 export default defineConfig({
 	test: {
@@ -32,12 +33,23 @@ export default defineConfig({
 			{
 				test: {
 					name: "e2e",
-					include: ["test/e2e/**/*.test.ts", "test/funnel/**/*.test.ts"],
+					include: ["test/e2e/**/*.test.ts"],
 					globalSetup: ["test/support/global-stack.ts"],
 					fileParallelism: false,
 					testTimeout: 300_000,
 					hookTimeout: 1_800_000,
 					sequence: { groupOrder: 1 },
+				},
+			},
+			{
+				test: {
+					name: "funnel",
+					include: ["test/funnel/**/*.test.ts"],
+					globalSetup: ["test/support/global-stack.ts"],
+					fileParallelism: false,
+					testTimeout: 300_000,
+					hookTimeout: 1_800_000,
+					sequence: { groupOrder: 3 },
 				},
 			},
 			{
