@@ -17,7 +17,8 @@ export async function startCandidate(name: string, part: Part, spec: ContainerSp
 			[
 				...["create", "--name", hostName.candidate(name, part)],
 				...labels.flatMap((label) => ["--label", label]),
-				...createArgs(spec),
+				// Docker makes the hostname an alias on every network: with the part's own it would be found as the part.
+				...createArgs({ ...spec, hostname: `${spec.hostname}-candidate` }),
 			],
 			{ input: spec.env.map((line) => `${line}\n`).join(""), piped: true },
 		)
