@@ -53,7 +53,8 @@ const OWN_CHECK = ["CMD", "/usr/local/bin/health"];
 export function containerArgs(spec: ServiceSpec, instance: Instance): ContainerArgs {
 	return {
 		name: instance.name,
-		hostname: spec.part,
+		// Docker makes it an alias on every network: with the part's own one a container that must not be found would be.
+		hostname: instance.name,
 		image: instance.image,
 		labels: [
 			{ label: LABEL.part, value: spec.part },

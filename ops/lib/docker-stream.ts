@@ -42,8 +42,11 @@ export function openDockerStream(args: readonly string[], signal?: AbortSignal):
 	return { input: child.stdin, output: child.stdout, ended, kill };
 }
 
-/** How long a command that failed may take to say why, after its stream broke. Milliseconds. */
-const LAST_WORDS = 3_000;
+/**
+ * How long a command that failed may take to end and so say why, after its stream broke: it removes its container first,
+ * which takes a busy engine seconds. Milliseconds.
+ */
+const LAST_WORDS = 10_000;
 
 /**
  * What to tell when a stream broke: the command's own reason if it has ended by itself, else ours. The command does

@@ -51,6 +51,12 @@ const TOLERATED: readonly Tolerated[] = [
 		door: 405,
 	},
 	{
+		row: "`model-versions/get-artifact` of a version whose `source` is `runs:/...`",
+		steps: ["model-versions/get-artifact by runs:/"],
+		direct: 500,
+		door: 200,
+	},
+	{
 		row: "an artifact that does not exist, or is a directory",
 		steps: [
 			"download of none",

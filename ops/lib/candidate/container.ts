@@ -17,8 +17,8 @@ export async function startCandidate(name: string, part: Part, spec: ContainerSp
 			[
 				...["create", "--name", hostName.candidate(name, part)],
 				...labels.flatMap((label) => ["--label", label]),
-				// Docker makes the hostname an alias on every network: with the part's own it would be found as the part.
-				...createArgs({ ...spec, hostname: `${spec.hostname}-candidate` }),
+				// An alias on every network, like every hostname: it must be nobody's.
+				...createArgs({ ...spec, hostname: `${part}-candidate` }),
 			],
 			{ input: spec.env.map((line) => `${line}\n`).join(""), piped: true },
 		)
