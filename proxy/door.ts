@@ -14,6 +14,7 @@ import { type TransferOptions, Transfers } from "./forward/transfers.ts";
 import { databaseAnswers, openUpstream, probeUpstream, serverAnswers } from "./forward/upstream.ts";
 import { holding } from "./hold/answerer.ts";
 import { Holds, type HoldsOptions } from "./hold/holds.ts";
+import { OWN_DATABASE } from "./hold/parts.ts";
 import { holdUpstream } from "./hold/upstream.ts";
 import { type InferenceOptions, openInference } from "./inference/index.ts";
 import { type BoundListener, ownAddress, resolveListeners } from "./listeners.ts";
@@ -116,14 +117,13 @@ export async function openDoor({
 	);
 	/** For the door's own looks, which must not wait. */
 	const direct = openUpstream(settings.mlflow.url);
+	const ownDatabase = async () => (await authority.checks()).every(({ ok }) => ok);
 	const holds: Holds = new Holds({
 		limit: settings.holdSeconds * 1000,
 		probes: {
-			postgres: async () => {
-				const own = await authority.checks();
-				// What MLflow makes of its database counts only while it is there itself.
-				return own.every(({ ok }) => ok) && (holds.isHeld("mlflow") || (await databaseAnswers(direct)));
-			},
+			[OWN_DATABASE]: ownDatabase,
+			// MLflow's word counts, while it is there itself.
+			postgres: async () => await (holds.isHeld("mlflow") ? ownDatabase() : databaseAnswers(direct)),
 			mlflow: async () =>
 				(await serverAnswers(direct)) && (holds.isHeld("postgres") || (await databaseAnswers(direct))),
 			minio: async () => (await artifacts?.check())?.ok ?? true,

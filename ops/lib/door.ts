@@ -88,15 +88,16 @@ export interface Released {
 	refused: number;
 }
 
-export interface Hold {
-	part: HeldPart;
+export type Hold = {
 	/** ISO time. */
 	since: string;
 	/** Requests that wait now. */
 	waiting: number;
-	/** `unannounced`: the part was found to be away. */
-	reason: "announced" | "unannounced";
-}
+} & (
+	| { part: HeldPart; reason: "announced" | "unannounced" }
+	/** The door's own way to the database, found to be away: only creates wait. */
+	| { part: "door-database"; reason: "unannounced" }
+);
 
 type Named = { name: string };
 

@@ -15,6 +15,7 @@ import type { Watched } from "../forward/transfers.ts";
 import { hasBody } from "../gate/framing.ts";
 import { REFUSALS } from "../hold/answerer.ts";
 import type { Holds } from "../hold/holds.ts";
+import { OWN_DATABASE } from "../hold/parts.ts";
 import { type HeldRequest, HoldError } from "../hold/upstream.ts";
 import type { Metrics } from "../metrics.ts";
 import { DECIDING, messageOf } from "../routes/bodies.ts";
@@ -161,9 +162,9 @@ export class Create implements Watched {
 				return await intents.record(given);
 			} catch (error) {
 				if (!isAway(error)) throw error;
-				holds.away("postgres", error);
+				holds.away(OWN_DATABASE, error);
 			}
-			const outcome = await holds.wait(["postgres"], patience, bytes);
+			const outcome = await holds.wait([OWN_DATABASE, "postgres"], patience, bytes);
 			if (outcome === "there" && this.#parts.stands(this.identity)) continue;
 			if (outcome !== "gone") this.end(outcome === "there" ? "CREDENTIAL_ENDED" : REFUSALS[outcome]);
 			return undefined;
@@ -258,7 +259,7 @@ export class Create implements Watched {
 		const { patience } = this.#allowed;
 		// MLflow refuses what cannot be looked for; if it ever should not, nobody can tell.
 		if (look === undefined) return "unknown";
-		const needed = ["postgres", "mlflow"] as const;
+		const needed = [OWN_DATABASE, "postgres", "mlflow"] as const;
 		for (;;) {
 			if ((await holds.wait(needed, patience, bytes)) !== "there") return "unknown";
 			try {
@@ -270,7 +271,7 @@ export class Create implements Watched {
 					if (!(error instanceof Unsettled || error instanceof HoldError)) throw error;
 					return "unknown";
 				}
-				holds.away("postgres", error);
+				holds.away(OWN_DATABASE, error);
 			}
 		}
 	}

@@ -7,7 +7,7 @@
  */
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Log } from "../log.ts";
-import type { HeldPart } from "./parts.ts";
+import type { AwaitedPart } from "./parts.ts";
 import type { Patience } from "./patience.ts";
 
 /** Requests that may wait at one time, for all parts together. Each keeps at most 64 KiB of a body that nobody reads. */
@@ -28,10 +28,10 @@ export interface HoldsOptions {
 	/** How long a request is held at most, in milliseconds. */
 	limit: number;
 	/** A part without one counts as there as soon as somebody asks. */
-	probes: Partial<Record<HeldPart, Probe>>;
+	probes: Partial<Record<AwaitedPart, Probe>>;
 	log: Log;
 	/** Told of each wait that has ended, in seconds. */
-	told?: (part: HeldPart, outcome: Waited, seconds: number) => void;
+	told?: (part: AwaitedPart, outcome: Waited, seconds: number) => void;
 	/** For tests. */
 	most?: number;
 	longest?: number;
@@ -39,7 +39,7 @@ export interface HoldsOptions {
 
 /** What `hold` tells. */
 export interface Drained {
-	part: HeldPart;
+	part: AwaitedPart;
 	/** Whether everything that needs the part has finished. */
 	drained: boolean;
 	/** What has not. */
@@ -49,7 +49,7 @@ export interface Drained {
 
 /** What `release` tells. */
 export interface Released {
-	part: HeldPart;
+	part: AwaitedPart;
 	/** Whether the part answers. If not, requests are still held for it, until it does. */
 	healthy: boolean;
 	/** How long the hold lasted. */
@@ -61,7 +61,7 @@ export interface Released {
 }
 
 export interface HoldTold {
-	part: HeldPart;
+	part: AwaitedPart;
 	/** ISO time. */
 	since: string;
 	waiting: number;
@@ -115,8 +115,8 @@ export class Holds {
 	readonly #told: NonNullable<HoldsOptions["told"]>;
 	readonly #most: number;
 	readonly #longest: number;
-	readonly #holds = new Map<HeldPart, Hold>();
-	readonly #running = new Map<HeldPart, number>();
+	readonly #holds = new Map<AwaitedPart, Hold>();
+	readonly #running = new Map<AwaitedPart, number>();
 	#waiting = 0;
 	#kept = 0;
 	#closed = false;
@@ -130,12 +130,12 @@ export class Holds {
 		this.#longest = longest;
 	}
 
-	isHeld(part: HeldPart): boolean {
+	isHeld(part: AwaitedPart): boolean {
 		return this.#holds.has(part);
 	}
 
 	/** A request that needs these parts has been let through. @returns says that it has ended */
-	run(parts: readonly HeldPart[]): () => void {
+	run(parts: readonly AwaitedPart[]): () => void {
 		const add = (by: number) => {
 			for (const part of parts) this.#running.set(part, (this.#running.get(part) ?? 0) + by);
 		};
@@ -147,7 +147,7 @@ export class Holds {
 	 * Returns at once if none of the parts is held, else when none is any more.
 	 * @param kept bytes of its body that wait along
 	 */
-	async wait(parts: readonly HeldPart[], patience: Patience, kept = 0): Promise<Waited> {
+	async wait(parts: readonly AwaitedPart[], patience: Patience, kept = 0): Promise<Waited> {
 		for (;;) {
 			if (patience.gone) return "gone";
 			if (this.#closed) return "late";
@@ -197,7 +197,7 @@ export class Holds {
 	}
 
 	/** A part was found to be away. */
-	away(part: HeldPart, why: unknown): void {
+	away(part: AwaitedPart, why: unknown): void {
 		const hold = this.#holds.get(part);
 		if (hold !== undefined) hold.seenAway = true;
 		else if (!this.#closed) {
@@ -210,7 +210,7 @@ export class Holds {
 	 * Holds what comes from now on, and lets what is running finish.
 	 * @param drain how long that may take, in milliseconds
 	 */
-	async hold(part: HeldPart, drain: number): Promise<Drained> {
+	async hold(part: AwaitedPart, drain: number): Promise<Drained> {
 		const started = performance.now();
 		const known = this.#holds.get(part);
 		if (known === undefined) this.#begin(part, "announced");
@@ -223,7 +223,7 @@ export class Holds {
 	}
 
 	/** Ends a hold as soon as the part answers, for which it waits as long as a request would. */
-	async release(part: HeldPart): Promise<Released> {
+	async release(part: AwaitedPart): Promise<Released> {
 		const deadline = performance.now() + this.limit;
 		let healthy = await this.#answers(part);
 		while (!healthy && performance.now() < deadline) {
@@ -259,14 +259,14 @@ export class Holds {
 		for (const [part, hold] of this.#holds) this.#end(part, hold);
 	}
 
-	#begin(part: HeldPart, reason: HoldReason): void {
+	#begin(part: AwaitedPart, reason: HoldReason): void {
 		const hold = new Hold(reason);
 		hold.seenAway = reason === "unannounced";
 		this.#holds.set(part, hold);
 		void this.#watch(part, hold);
 	}
 
-	#end(part: HeldPart, hold: Hold): void {
+	#end(part: AwaitedPart, hold: Hold): void {
 		if (this.#holds.get(part) !== hold) return;
 		this.#holds.delete(part);
 		hold.end();
@@ -278,7 +278,7 @@ export class Holds {
 	}
 
 	/** Looks at a held part until the hold is over, and ends it where ops do not. */
-	async #watch(part: HeldPart, hold: Hold): Promise<void> {
+	async #watch(part: AwaitedPart, hold: Hold): Promise<void> {
 		while (this.#holds.get(part) === hold) {
 			await sleep(LOOK[hold.reason === "announced" ? "announced" : "away"], undefined, { ref: false });
 			if (this.#holds.get(part) !== hold) return;
@@ -289,7 +289,7 @@ export class Holds {
 		}
 	}
 
-	async #answers(part: HeldPart): Promise<boolean> {
+	async #answers(part: AwaitedPart): Promise<boolean> {
 		try {
 			return (await this.#probes[part]?.()) ?? true;
 		} catch {

@@ -2,9 +2,14 @@
 import { TWINS } from "../routes/classes.ts";
 import type { Route } from "../routes/match.ts";
 
-/** The parts that the door can hold requests for. */
+/** The parts that ops can have the door hold requests for. */
 export const HELD_PARTS = ["postgres", "minio", "mlflow", "api"] as const;
 export type HeldPart = (typeof HELD_PARTS)[number];
+
+/** The door's own way to the database. MLflow's may be well while it is not, and then only creates wait. */
+export const OWN_DATABASE = "door-database";
+/** Whatever requests can wait for. */
+export type AwaitedPart = HeldPart | typeof OWN_DATABASE;
 
 type Needs = readonly HeldPart[];
 

@@ -161,9 +161,20 @@ describe("a minute without the door's own database connection", () => {
 		for (const headers of Object.values(ways)) expect(await status(headers)).toBe(200);
 		const answers: Record<string, number> = {};
 		let tags = 0;
+		let created: number | undefined;
+		const create = async () => {
+			const answer = await fetch(`${uri}/api/2.0/mlflow/runs/create`, {
+				method: "POST",
+				headers: { ...bearer(editor), "content-type": "application/json" },
+				body: JSON.stringify({ experiment_id: "0", run_name: `outage-${TAG}` }),
+			});
+			created = answer.status;
+		};
+		let creating: Promise<void> | undefined;
 		await sql("alter role door nologin");
 		try {
 			await sql("select pg_terminate_backend(pid) from pg_stat_activity where usename = 'door'");
+			creating = create();
 			const until = performance.now() + 60_000;
 			while (performance.now() < until) {
 				for (const [way, headers] of Object.entries(ways)) {
@@ -180,6 +191,9 @@ describe("a minute without the door's own database connection", () => {
 				tags++;
 				await sleep(1_000);
 			}
+			expect(created).toBeUndefined();
+			// Nobody waited along with it.
+			expect(tags).toBeGreaterThan(20);
 			const change = await mlgate(["users", "role", `vera-outage-${TAG}`, "editor", "--json"]);
 			expect(change.code).not.toBe(0);
 			expect(change.stdout).toContain("does not answer");
@@ -197,6 +211,14 @@ describe("a minute without the door's own database connection", () => {
 		} finally {
 			await sql("alter role door login");
 		}
+		await creating;
+		expect(created).toBe(200);
+		const found = await fetch(`${uri}/api/2.0/mlflow/runs/search`, {
+			method: "POST",
+			headers: { ...bearer(editor), "content-type": "application/json" },
+			body: JSON.stringify({ experiment_ids: ["0"], filter: `attributes.run_name = 'outage-${TAG}'` }),
+		});
+		expect((await found.json()).runs).toHaveLength(1);
 		expect(Object.keys(answers).sort()).toEqual(["password 200", "session 200", "token 200"]);
 		await expect
 			.poll(() => status(bearer(admin), "/door/ready"), { timeout: 30_000, interval: 500 })

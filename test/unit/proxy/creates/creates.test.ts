@@ -405,15 +405,20 @@ describe("a client that leaves", () => {
 	});
 });
 
-describe("a database that is away", () => {
-	test("holds creates before MLflow sees them, and they are made once when it is back", async () => {
+describe("a database that the door does not reach", () => {
+	test("holds creates before MLflow sees them and nothing else, and they are made once when it is back", async () => {
 		await postgres.stop();
+		it.upstream.answer = (req, res, seen) =>
+			req.method === "GET" ? void res.end("{}") : void serve(res, seen);
 		const raw = new Raw(it.port);
 		raw.send(bytes(RUNS, RUN));
 		await eventually(() =>
-			it.door.holds.list().some(({ part, waiting }) => part === "postgres" && waiting === 1),
+			it.door.holds.list().some(({ part, waiting }) => part === "door-database" && waiting === 1),
 		);
 		expect(sent(RUNS)).toBe(0);
+		expect(it.door.holds.list().map(({ part }) => part)).not.toContain("postgres");
+		const read = request("GET", "/api/2.0/mlflow/experiments/get?experiment_id=1", { role: "viewer" });
+		expect((await exchange(it.port, read)).status).toBe(200);
 		await postgres.start();
 		await eventually(() => raw.statuses.length > 0, 20_000);
 		expect(raw.statuses).toEqual([200]);
