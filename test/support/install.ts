@@ -1,6 +1,9 @@
 // What the tests need beside the product itself: a Chromium, with fonts for what the example's data is written in,
-// and the binaries of a Postgres for the tests of the accounts.
+// and the binaries of a Postgres for the tests of the accounts. The engine is the product's own to start or install;
+// here it comes before the first test that needs one.
 import { globSync } from "node:fs";
+import { ensureEngine } from "../../ops/lib/engine.ts";
+import { createReport } from "../../ops/lib/report.ts";
 import { CHROMIUM } from "./chromium.ts";
 import { ensurePackages } from "./packages.ts";
 
@@ -15,3 +18,5 @@ ensurePackages(
 	],
 	"the tests",
 );
+
+await ensureEngine(createReport({ stream: process.stderr, log() {} }), { yes: true, interactive: false });
