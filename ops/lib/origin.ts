@@ -38,25 +38,32 @@ interface Kept extends Origin {
 
 /**
  * For a checkout without settings of this stack: takes over those of the stack that was typed here, or of one whose
- * checkout is gone, and says what it did.
+ * checkout is gone, and says what it did. With settings it only looks whose the stack of that name is.
  * @throws OpsError STACK_ELSEWHERE (exit 3) if the name belongs to a stack of a checkout that is still in use.
  */
 export async function adoptLostSettings(ref: StackRef, report: Report): Promise<void> {
-	if (existsSync(configPath(ref))) return;
 	const kept = await keptOrigins();
-	const ours = kept.filter(({ checkout, stack }) => checkout === ref.checkout && stack === ref.stack);
+	const ours = kept.filter((one) => isFrom(ref, one));
+	const { name } = identify(ref);
+	const namesake = kept.find((one) => one.name === name);
+	const another = namesake && !isFrom(ref, namesake) && isInUse(namesake) ? namesake : undefined;
+	if (existsSync(configPath(ref))) {
+		if (another) throw elsewhere(another);
+		return;
+	}
 	const [mine, ...more] = ours;
 	if (mine && more.length > 0) {
 		// Only one of them can be meant, and only the person knows which.
 		throw severalStacks(ref, ours);
 	}
-	const { name } = identify(ref);
-	const namesake = kept.find((one) => one.name === name);
-	if (!mine && namesake && isInUse(namesake)) throw elsewhere(namesake);
+	if (!mine && another) throw elsewhere(another);
 	const found = mine ?? namesake;
 	if (!found) return;
 	adopt(ref, found, report);
 }
+
+const isFrom = (ref: StackRef, { checkout, stack }: Origin): boolean =>
+	checkout === ref.checkout && stack === ref.stack;
 
 const isInUse = (ref: StackRef): boolean => existsSync(configPath(ref)) || hasState(ref);
 

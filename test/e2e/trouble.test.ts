@@ -1,7 +1,10 @@
+import { cpSync, mkdtempSync, rmSync, symlinkSync } from "node:fs";
 import { createServer } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { setTimeout as wait } from "node:timers/promises";
 import { afterEach, describe, expect, test } from "vitest";
-import { docker, mlgate, mustRun, NAME, stackPort } from "../support/mlgate.ts";
+import { CHECKOUT, docker, mlgate, mustRun, NAME, run, STACK, stackPort } from "../support/mlgate.ts";
 
 afterEach(async () => {
 	await mustRun(["up", "--yes"]);
@@ -51,6 +54,26 @@ describe("bad input and bad luck", () => {
 			3,
 		);
 		expect(error.what + error.fix).toMatch(/passphrase/i);
+	});
+
+	test("another checkout with settings of its own does not take the stack of the same name", async () => {
+		const copy = mkdtempSync(join(tmpdir(), "mlgate-test-checkout-"));
+		const own = new Set([".git", ".mlgate", "node_modules"].map((name) => join(CHECKOUT, name)));
+		const ids = () => docker("ps", "-q", "--no-trunc", "--filter", `label=mlgate.stack=${NAME}`);
+		const before = await ids();
+		try {
+			cpSync(CHECKOUT, copy, { recursive: true, filter: (path) => !own.has(path) });
+			rmSync(join(copy, `Pulumi.${STACK}.yaml`));
+			symlinkSync(join(CHECKOUT, "node_modules"), join(copy, "node_modules"));
+			const there = (...args: string[]) =>
+				run("node", [join(copy, "ops", "mlgate.mjs"), ...args, "--stack", STACK]);
+			expect((await there("config", "set", "mlflow.threads", "5")).code).toBe(0);
+			const error = expectProblem(await there("up", "--yes", "--json"), 3);
+			expect(error.code).toBe("STACK_ELSEWHERE");
+			expect(await ids()).toBe(before);
+		} finally {
+			rmSync(copy, { recursive: true, force: true });
+		}
 	});
 
 	test("two ups at once: one works, the other ends with 4 and says who is at it", async () => {
