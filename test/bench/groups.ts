@@ -14,8 +14,8 @@ export const GROUPS = {
 	requests: {
 		title: "Small requests, beside nginx and http-proxy that check a token with jose",
 		note: `All questions are different: equal ones the door would ask once. That a request costs any proxy several times as much
-CPU before MLflow as before the stub is not MLflow's doing, and no work of the proxy's: a stub that only waits costs as
-much. At some hundred requests a second each finds the process asleep and its code and data gone from the processor's
+CPU before MLflow as before the stub is not MLflow's doing: a stub that only waits as long costs as much. The likely reason is
+the rate: at some hundred requests a second each finds the process asleep and its code and data gone from the processor's
 caches; at ten thousand one round of the event loop, just done before, serves many.`,
 		load: () => import("./requests.ts"),
 	},
