@@ -29,7 +29,7 @@ export function isCode(file: Buffer): boolean {
 }
 
 /** @param query canonical */
-export const isModelFile = (rule: string, query: string): boolean =>
+const asksForModelFile = (rule: string, query: string): boolean =>
 	PAGES_ROUTES.has(rule) &&
 	new URLSearchParams(query).getAll("path").some((path) => /(?:^|\/)MLmodel$/.test(path));
 
@@ -47,7 +47,7 @@ export const modelFiles =
 	(upstream: Dispatcher): Answerer =>
 	(allowed) =>
 		allowed.route.method === "GET" &&
-		isModelFile(allowed.route.rule, allowed.target.query) &&
+		asksForModelFile(allowed.route.rule, allowed.target.query) &&
 		serve(upstream, allowed);
 
 async function serve(
