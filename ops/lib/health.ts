@@ -5,7 +5,7 @@
 import { request } from "undici";
 import { OPTIONAL_PARTS, PARTS, type Part, PORT } from "../../infra/contract.ts";
 import { checkApi } from "./api.ts";
-import { type Container, containersOf, dataVolumesOf, imageNames, partOf } from "./docker.ts";
+import { type Container, containersOf, dataVolumesOf, failingCheck, imageNames, partOf } from "./docker.ts";
 import { type Check, control } from "./door.ts";
 import { OpsError } from "./errors.ts";
 import { examineFunnel } from "./funnel/examine.ts";
@@ -54,7 +54,7 @@ export const START: string = "npm start";
 /** A look at everything. @throws OpsError ENGINE_UNREACHABLE if Docker does not answer. */
 export async function examine({ name, port, url, funnel }: Identity): Promise<Health> {
 	const [containers, volumes, images] = await Promise.all([
-		containersOf(name),
+		containersOf(name).then((all) => Promise.all(all.map(asOfNow))),
 		dataVolumesOf(name),
 		imageNames(),
 	]);
@@ -93,6 +93,14 @@ export async function examine({ name, port, url, funnel }: Identity): Promise<He
 		dataVolumes,
 		findings,
 	};
+}
+
+/** Docker looks again only after a whole interval. A part that is starting for it may have been well for long. */
+async function asOfNow(container: Container): Promise<Container> {
+	const { State } = container;
+	if (State.Status !== "running" || State.Health?.Status !== "starting") return container;
+	if ((await failingCheck(container)) !== undefined) return container;
+	return { ...container, State: { ...State, Health: { ...State.Health, Status: "healthy" } } };
 }
 
 function partHealth(
