@@ -18,7 +18,8 @@ export async function startCandidate(name: string, part: Part, spec: ContainerSp
 				...["create", "--name", hostName.candidate(name, part)],
 				...labels.flatMap((label) => ["--label", label]),
 				// An alias on every network, like every hostname: it must be nobody's.
-				...createArgs({ ...spec, hostname: `${part}-candidate` }),
+				...["--hostname", `${part}-candidate`],
+				...createArgs(spec),
 			],
 			{ input: spec.env.map((line) => `${line}\n`).join(""), piped: true },
 		)

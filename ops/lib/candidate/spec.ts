@@ -9,7 +9,6 @@ import type { Container } from "../docker.ts";
 /** Sizes in bytes, durations as Docker writes them. */
 export interface ContainerSpec {
 	image: string;
-	hostname: string;
 	user: string;
 	/** `NAME=value`. There may be secrets among them. */
 	env: readonly string[];
@@ -49,7 +48,6 @@ interface Health {
 /** The parts of `docker inspect` that make a container of the same spec. */
 interface Made extends Container {
 	Config: Container["Config"] & {
-		Hostname: string;
 		User: string;
 		StopSignal?: string;
 		StopTimeout?: number | null;
@@ -81,7 +79,6 @@ export function specOf(container: Container): ContainerSpec {
 	const check = Config.Healthcheck;
 	return {
 		image: Config.Image,
-		hostname: Config.Hostname,
 		user: Config.User,
 		env: Config.Env,
 		networks: Object.keys(NetworkSettings.Networks),
@@ -124,7 +121,6 @@ export function specFrom(declared: DeclaredContainer, image: string): ContainerS
 	const check = declared.healthcheck;
 	return {
 		image,
-		hostname: declared.hostname ?? "",
 		user: declared.user ?? "",
 		env: declared.envs ?? [],
 		networks: (declared.networksAdvanced ?? []).map(({ name }) => name),
@@ -156,7 +152,7 @@ export function specFrom(declared: DeclaredContainer, image: string): ContainerS
 }
 
 /**
- * The arguments of `docker create` for it, without name and labels; the environment is read from standard input,
+ * The arguments of `docker create` for it, without names and labels; the environment is read from standard input,
  * because arguments can be read by everybody on the host.
  */
 export function createArgs(spec: ContainerSpec): string[] {
@@ -164,7 +160,7 @@ export function createArgs(spec: ContainerSpec): string[] {
 		[...values].flatMap((value) => [flag, text(value)]);
 	const [network] = spec.networks;
 	return [
-		...["--hostname", spec.hostname, "--user", spec.user, "--env-file", "/dev/stdin"],
+		...["--user", spec.user, "--env-file", "/dev/stdin"],
 		...(network ? ["--network", network] : []),
 		...(spec.readOnly ? ["--read-only"] : []),
 		...each("--cap-drop", spec.capDrop, String),

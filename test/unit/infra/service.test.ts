@@ -39,7 +39,7 @@ describe("the arguments of a container", () => {
 			image: "sha256:2",
 			secrets: "s-minio-secrets",
 		});
-		expect({ ...other, name: one.name, image: one.image }).toEqual(one);
+		expect({ ...other, name: one.name, hostname: one.hostname, image: one.image }).toEqual(one);
 		expect(structuredClone(one)).toEqual(one);
 		expect(one.envs).toEqual(["A=1", "B=x=y"]);
 	});
