@@ -41,7 +41,7 @@ export async function* readObjects(input: AsyncIterable<Buffer>): AsyncGenerator
 		const head = await readHead(source);
 		if ("end" in head) {
 			if (head.end !== count) throw new Error(`the stream has ${count} objects and says ${head.end}`);
-			return;
+			return await source.end();
 		}
 		const body = source.take(head.size);
 		yield { ...head, body };
@@ -75,6 +75,12 @@ class Source {
 		const piece = this.#rest.subarray(0, most);
 		this.#rest = this.#rest.subarray(piece.length);
 		return piece;
+	}
+
+	/** @throws Error if there is more. */
+	async end(): Promise<void> {
+		const { done } = this.#rest.length > 0 ? { done: false } : await this.#chunks.next();
+		if (!done) throw new Error("the stream goes on behind its end");
 	}
 
 	async exactly(count: number): Promise<Buffer> {

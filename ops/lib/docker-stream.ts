@@ -1,6 +1,13 @@
-/** `docker` commands whose input and output are bytes without end: dumps, objects. Nothing of them is held in memory. */
+/**
+ * `docker` commands whose input and output are bytes without end: dumps, objects. Nothing of them is held in memory.
+ *
+ * Two seconds after a command has ended the engine gives up what it wrote and nobody has read yet, and the exit code
+ * stays 0. So a command with much to say ends only when it is told to: it writes the mark that it was given behind its
+ * last byte and waits for the end of its input, which comes when the mark has arrived.
+ */
 import { spawn } from "node:child_process";
-import type { Readable, Writable } from "node:stream";
+import { randomBytes } from "node:crypto";
+import { Readable, type Writable } from "node:stream";
 import { failed } from "./docker.ts";
 
 export interface DockerStream {
@@ -10,6 +17,56 @@ export interface DockerStream {
 	ended: Promise<void>;
 	/** Ends the docker client. */
 	kill(): void;
+}
+
+/** One that says all it has to say, or fails; its input is taken. */
+export type MarkedStream = Omit<DockerStream, "input">;
+
+/** What stands behind the last byte of a command's output, and nowhere else. */
+export const newMark = (): string => `\nmlgate-end-${randomBytes(16).toString("hex")}\n`;
+
+/** @param args of a command that writes the mark and waits for the end of its input. */
+export function openMarkedStream(args: readonly string[], mark: string, signal?: AbortSignal): MarkedStream {
+	const { input, output, ended, kill } = openDockerStream(args, signal);
+	async function* whole(): AsyncGenerator<Buffer> {
+		const isWhole = yield* untilMark(output, Buffer.from(mark));
+		input.end();
+		if (isWhole) return;
+		// Its own words, if it has any.
+		await ended;
+		throw new Error("the engine has lost the end of what the command wrote");
+	}
+	return { output: Readable.from(whole(), { objectMode: false }), ended, kill };
+}
+
+/** Runs the command, marks the end of its output, and waits for that of its own input. */
+const MARKING = 'mark=$1; shift; "$@" </dev/null; code=$?; printf %s "$mark"; cat >/dev/null; exit $code';
+
+/** Runs a command in a container that has a shell, and gets all that it writes. */
+export function execMarked(
+	container: string,
+	command: readonly string[],
+	signal?: AbortSignal,
+): MarkedStream {
+	const mark = newMark();
+	const args = ["exec", "-i", container, "sh", "-c", MARKING, "sh", mark, ...command];
+	return openMarkedStream(args, mark, signal);
+}
+
+/** The bytes before the mark. @returns whether there was one */
+export async function* untilMark(
+	output: AsyncIterable<Buffer>,
+	mark: Buffer,
+): AsyncGenerator<Buffer, boolean> {
+	let held: Buffer = Buffer.alloc(0);
+	for await (const chunk of output) {
+		const bytes = held.length === 0 ? chunk : Buffer.concat([held, chunk]);
+		const safe = Math.max(0, bytes.length - mark.length);
+		held = bytes.subarray(safe);
+		if (safe > 0) yield bytes.subarray(0, safe);
+		if (held.equals(mark)) return true;
+	}
+	return false;
 }
 
 const KEPT_CHARS = 8_192;

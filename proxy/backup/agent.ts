@@ -12,6 +12,9 @@
  * | `keep` | a line an object: its key as JSON | `{removed}`: how many others there were |
  * | `read-key` | | the wrapping key |
  * | `write-key` | the wrapping key | |
+ *
+ * `node agent.ts <job> <mark>` writes the mark behind its last byte and stays until its input ends: the engine gives up what
+ * nobody has read two seconds after a command's end. For the jobs without an input of their own.
  */
 import { createHash } from "node:crypto";
 import { once } from "node:events";
@@ -212,7 +215,14 @@ const KEY_JOBS: Readonly<Record<string, () => Promise<void>>> = {
 	"write-key": writeKey,
 };
 
-async function main(job = ""): Promise<void> {
+/** @param mark none: nobody waits for one. */
+async function finish(mark: string | undefined): Promise<void> {
+	if (mark === undefined) return;
+	await write(mark);
+	await once(process.stdin.resume(), "end");
+}
+
+async function main(job = "", mark?: string): Promise<void> {
 	const objects = OBJECT_JOBS[job];
 	const key = KEY_JOBS[job];
 	if (objects) {
@@ -221,6 +231,7 @@ async function main(job = ""): Promise<void> {
 		await store.close();
 	} else if (key) await key();
 	else throw new Error(`there is no job "${job}"`);
+	await finish(mark);
 }
 
 // Process 1 of its container: nothing but a handler makes these work.
@@ -228,7 +239,7 @@ for (const signal of ["SIGTERM", "SIGINT"] as const) process.on(signal, () => pr
 // Nobody takes what is written any more.
 process.stdout.on("error", () => process.exit(1));
 
-main(process.argv[2]).then(
+main(process.argv[2], process.argv[3]).then(
 	() => process.exit(0),
 	(error: Error) => {
 		process.stderr.write(`${error.message}\n`);

@@ -1,13 +1,20 @@
 /** Starts the backup's helper (`proxy/backup/agent.ts`): a container of its own from the door's image, gone with its job. */
 import { ALIAS, hostName, LABEL, PATH, PORT, SECRET_FILE, STORE, UID } from "../../../infra/contract.ts";
 import { imageRef } from "../../../infra/images.ts";
-import { type DockerStream, openDockerStream } from "../docker-stream.ts";
+import {
+	type DockerStream,
+	type MarkedStream,
+	newMark,
+	openDockerStream,
+	openMarkedStream,
+} from "../docker-stream.ts";
 
 const PROGRAM = "/app/proxy/backup/agent.ts";
 const KEY_FILE = `${PATH.data.door}/wrapping-key`;
 
-type ObjectJob = "list" | "export" | "import" | "check" | "keep";
-type KeyJob = "read-key" | "write-key";
+/** Jobs that tell much and are told nothing, and those that are told what to do. */
+type Telling = "list" | "export" | "check" | "read-key";
+type Told = "import" | "keep" | "write-key";
 
 const ENV: Readonly<Record<string, string>> = {
 	DOOR_STORE_URL: `http://${ALIAS.minio}:${PORT.minio}`,
@@ -18,7 +25,7 @@ const ENV: Readonly<Record<string, string>> = {
 };
 
 /** What a job may reach, and nothing else: the store by the door's own user, or the door's volume. */
-const reach = (name: string, job: ObjectJob | KeyJob): string[] =>
+const reach = (name: string, job: Telling | Told): string[] =>
 	job === "read-key" || job === "write-key"
 		? [
 				...["--network", "none"],
@@ -35,18 +42,22 @@ const mount = (source: string, target: string, readOnly: boolean): string[] => [
 ];
 
 /** @param name the stack's name on the host. */
-export function startAgent(name: string, job: ObjectJob | KeyJob, signal?: AbortSignal): DockerStream {
-	return openDockerStream(
-		[
-			...["run", "--rm", "--interactive", "--init"],
-			...["--label", `${LABEL.stack}=${name}`, "--label", `${LABEL.part}=backup`],
-			...["--user", `${UID.door}:${UID.door}`, "--read-only", "--cap-drop", "ALL"],
-			...["--security-opt", "no-new-privileges", "--memory", "512m", "--memory-swap", "512m"],
-			...["--pids-limit", "64", "--log-driver", "none"],
-			...Object.entries(ENV).flatMap(([key, value]) => ["--env", `${key}=${value}`]),
-			...reach(name, job),
-			...["--entrypoint", "node", imageRef("door"), PROGRAM, job],
-		],
-		signal,
-	);
+export const startAgent = (name: string, job: Told, signal?: AbortSignal): DockerStream =>
+	openDockerStream(agentArgs(name, job), signal);
+
+/** What it says is whole, or reading it fails. */
+export function askAgent(name: string, job: Telling, signal?: AbortSignal): MarkedStream {
+	const mark = newMark();
+	return openMarkedStream([...agentArgs(name, job), mark], mark, signal);
 }
+
+const agentArgs = (name: string, job: Telling | Told): string[] => [
+	...["run", "--rm", "--interactive", "--init"],
+	...["--label", `${LABEL.stack}=${name}`, "--label", `${LABEL.part}=backup`],
+	...["--user", `${UID.door}:${UID.door}`, "--read-only", "--cap-drop", "ALL"],
+	...["--security-opt", "no-new-privileges", "--memory", "512m", "--memory-swap", "512m"],
+	...["--pids-limit", "64", "--log-driver", "none"],
+	...Object.entries(ENV).flatMap(([key, value]) => ["--env", `${key}=${value}`]),
+	...reach(name, job),
+	...["--entrypoint", "node", imageRef("door"), PROGRAM, job],
+];

@@ -2,7 +2,7 @@
 import { DATABASE } from "../../../infra/contract.ts";
 import type { Container } from "../docker.ts";
 import { list } from "../text.ts";
-import { startAgent } from "./agent.ts";
+import { askAgent } from "./agent.ts";
 import { ask } from "./database.ts";
 import { jsonLines } from "./files.ts";
 
@@ -30,8 +30,7 @@ export async function contentsOf(
 	postgres: Container,
 	known: ReadonlySet<string>,
 ): Promise<Contents> {
-	const agent = startAgent(name, "list");
-	agent.input.end();
+	const agent = askAgent(name, "list");
 	let objects = 0;
 	for await (const { key } of jsonLines<{ key: string }>(agent.output)) if (!known.has(key)) objects += 1;
 	await agent.ended;

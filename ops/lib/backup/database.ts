@@ -7,7 +7,7 @@ import type { Readable } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import { DATABASE } from "../../../infra/contract.ts";
 import type { Container } from "../docker.ts";
-import { openDockerStream } from "../docker-stream.ts";
+import { execMarked, openDockerStream } from "../docker-stream.ts";
 import { sleep } from "../sleep.ts";
 import type { DatabaseName, Tables } from "./format.ts";
 
@@ -111,8 +111,8 @@ export async function dump<T>(
 		await session.ask("begin isolation level repeatable read, read only");
 		const snapshot = await session.ask("select pg_export_snapshot()");
 		const tables: Tables = JSON.parse(await session.ask(TABLES));
-		const pgDump = ["exec", postgres.Id, "pg_dump", "--format=custom", `--snapshot=${snapshot}`];
-		const result = await take({ tables, bytes: wholeOutput([...pgDump, ...CONNECT, name], signal) });
+		const pgDump = ["pg_dump", "--format=custom", `--snapshot=${snapshot}`, ...CONNECT, name];
+		const result = await take({ tables, bytes: wholeOutput(postgres, pgDump, signal) });
 		await session.ask("commit");
 		await session.close();
 		return result;
@@ -122,10 +122,19 @@ export async function dump<T>(
 	}
 }
 
-async function* wholeOutput(args: readonly string[], signal: AbortSignal): AsyncGenerator<Buffer> {
-	const { output, ended } = openDockerStream(args, signal);
-	yield* output;
-	await ended;
+async function* wholeOutput(
+	{ Id }: Container,
+	command: readonly string[],
+	signal: AbortSignal,
+): AsyncGenerator<Buffer> {
+	const { output, ended, kill } = execMarked(Id, command, signal);
+	try {
+		yield* output;
+		await ended;
+	} finally {
+		// For whoever stops reading: it would wait for the end of its input.
+		kill();
+	}
 }
 
 /** Makes the database beside the one in use and fills it from a dump. */

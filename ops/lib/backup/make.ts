@@ -10,13 +10,12 @@ import { ensureImages } from "../build-images.ts";
 import type { Context } from "../command.ts";
 import { ensureDiskSpace } from "../disk.ts";
 import { type Container, containersOf, imageNames, partOf } from "../docker.ts";
-import { reasonOf } from "../docker-stream.ts";
 import { OpsError } from "../errors.ts";
 import { exec, lastLine } from "../exec.ts";
 import { identify } from "../identity.ts";
 import { configPath } from "../stack/config-file.ts";
 import { bytesInWords } from "../text.ts";
-import { startAgent } from "./agent.ts";
+import { askAgent } from "./agent.ts";
 import { dump, sizeOf, versionsOf } from "./database.ts";
 import { jsonLines, measure, writeByHash, writeMeasured } from "./files.ts";
 import { type Backup, freeId, makePartial, removePartials } from "./folder.ts";
@@ -113,8 +112,7 @@ function dumpTo(
 }
 
 async function copyKey(name: string, path: string, signal: AbortSignal): Promise<Manifest["key"]> {
-	const agent = startAgent(name, "read-key", signal);
-	agent.input.end();
+	const agent = askAgent(name, "read-key", signal);
 	const entry = await writeMeasured(path, FILE.key, agent.output);
 	await agent.ended;
 	return entry;
@@ -126,8 +124,7 @@ async function copyObjects(
 	signal: AbortSignal,
 	detail: (text: string) => void,
 ): Promise<Manifest["objects"]> {
-	const agent = startAgent(name, "export", signal);
-	agent.input.end();
+	const agent = askAgent(name, "export", signal);
 	const total = { count: 0, totalBytes: 0 };
 	async function* copied(): AsyncGenerator<Buffer> {
 		for await (const { key, size, body } of readObjects(agent.output)) {
@@ -143,7 +140,8 @@ async function copyObjects(
 		await agent.ended;
 		return { ...entry, ...total };
 	} catch (error) {
-		throw await reasonOf(agent, error);
+		agent.kill();
+		throw error;
 	}
 }
 
@@ -153,8 +151,7 @@ async function ensureRoom(
 	postgres: Container,
 	root: string,
 ): Promise<void> {
-	const agent = startAgent(name, "list");
-	agent.input.end();
+	const agent = askAgent(name, "list");
 	let bytes = 0;
 	for await (const { size } of jsonLines<{ size: number }>(agent.output)) bytes += size;
 	await agent.ended;

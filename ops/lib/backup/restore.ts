@@ -14,7 +14,7 @@ import { type Container, containerOf, docker, inspectContainer, partOf, stop } f
 import { type DockerStream, reasonOf } from "../docker-stream.ts";
 import { OpsError } from "../errors.ts";
 import { sleep } from "../sleep.ts";
-import { startAgent } from "./agent.ts";
+import { askAgent, startAgent } from "./agent.ts";
 import { aside, dropIfThere, restoreAside, swap } from "./database.ts";
 import { jsonLines } from "./files.ts";
 import type { Backup } from "./folder.ts";
@@ -172,8 +172,7 @@ async function checkObjects(
 	const expected = new Map<string, ObjectEntry>();
 	for await (const entry of objectsIn(backup)) expected.set(entry.key, entry);
 	const wrong: string[] = [];
-	const agent = startAgent(name, "check", signal);
-	agent.input.end();
+	const agent = askAgent(name, "check", signal);
 	let seen = 0;
 	for await (const { key, sha256 } of jsonLines<ObjectEntry>(agent.output)) {
 		seen += 1;

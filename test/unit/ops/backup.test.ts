@@ -11,7 +11,9 @@ import {
 } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
+import { hostName } from "../../../infra/contract.ts";
 import { contentsOf, isEmpty } from "../../../ops/lib/backup/contents.ts";
 import { type Backup, findBackup, listBackups } from "../../../ops/lib/backup/folder.ts";
 import { blobPath, type ObjectEntry } from "../../../ops/lib/backup/format.ts";
@@ -20,6 +22,7 @@ import { stores as storesOf } from "../../../ops/lib/backup/parts.ts";
 import { putBack } from "../../../ops/lib/backup/restore.ts";
 import { verify } from "../../../ops/lib/backup/verify.ts";
 import type { Context } from "../../../ops/lib/command.ts";
+import { execMarked } from "../../../ops/lib/docker-stream.ts";
 import { OpsError } from "../../../ops/lib/errors.ts";
 import { silent } from "../../../ops/lib/report.ts";
 import { startStores, type TestStores } from "../../support/stores.ts";
@@ -126,6 +129,25 @@ describe("a backup", () => {
 			entries.map(({ key, sha256 }) => [key, readFileSync(join(made.path, blobPath(sha256)), "latin1")]),
 		);
 		expect(kept).toEqual(latin1(OBJECTS));
+	});
+
+	test("gets all that a command writes, however late it is read", async () => {
+		// About what fits between a command that has ended and a reader that does nothing: Docker keeps it for two seconds.
+		const sizes = [1_400, 1_600, 1_800].map((kib) => kib * 1024);
+		const found = await Promise.all(
+			sizes.map(async (size) => {
+				const command = ["head", "-c", String(size), "/dev/zero"];
+				const { output, ended } = execMarked(hostName.container(stores.name, "postgres"), command);
+				let bytes = 0;
+				for await (const chunk of output) {
+					if (bytes === 0) await sleep(4_500);
+					bytes += chunk.length;
+				}
+				await ended;
+				return bytes;
+			}),
+		);
+		expect(found).toEqual(sizes);
 	});
 
 	test("is readable by its owner alone, holds no password of a store, and is listed as verified", async () => {
