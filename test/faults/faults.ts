@@ -11,6 +11,8 @@ export interface Fault {
 	 * and `up` brings it back.
 	 */
 	kind: "announced" | "sudden" | "stopped";
+	/** In a row. */
+	times: 1 | 3;
 	/** @returns for how many seconds requests were held, where that is told. */
 	happen(): Promise<number | undefined>;
 }
@@ -36,6 +38,7 @@ interface Restarted {
 const restart = (...parts: Part[]): Fault => ({
 	what: `\`mlgate restart ${parts.join(" ")}\``.replace(" `", "`"),
 	kind: "announced",
+	times: 3,
 	async happen() {
 		const { restarted } = (await mustAnswer(["restart", ...parts])) as Restarted;
 		return restarted.reduce((sum, { seconds }) => sum + seconds, 0);
@@ -46,6 +49,7 @@ const restart = (...parts: Part[]): Fault => ({
 const kill = (part: Part): Fault => ({
 	what: `SIGKILL to the main process of ${part}`,
 	kind: "sudden",
+	times: 1,
 	async happen() {
 		const pid = Number(await docker("inspect", "-f", "{{.State.Pid}}", container(part)));
 		if (!(pid > 1)) throw new Error(`${part} does not run`);
@@ -60,6 +64,7 @@ const kill = (part: Part): Fault => ({
 const dockerKill = (part: Part): Fault => ({
 	what: `\`docker kill\` of ${part}, then \`mlgate up\``,
 	kind: "stopped",
+	times: 1,
 	async happen() {
 		await docker("kill", container(part));
 		expectNamed(await mlgate(["status"]), part);
@@ -77,6 +82,7 @@ function expectNamed({ code, stdout }: Ended, part: Part): void {
 const change = (parts: string, key: string, value: string): Fault => ({
 	what: `\`mlgate up\` with another \`${key}\` (${parts})`,
 	kind: "announced",
+	times: 1,
 	async happen() {
 		const before = (await mustRun(["config", "get", key])).stdout.trim();
 		await mustRun(["config", "set", key, value]);
@@ -94,6 +100,7 @@ const change = (parts: string, key: string, value: string): Fault => ({
 const crowd: Fault = {
 	what: "Postgres out of connections for 20 s",
 	kind: "sudden",
+	times: 1,
 	async happen() {
 		const script = `
 			n=0
