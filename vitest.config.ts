@@ -4,6 +4,9 @@ import { BaseSequencer, type TestSpecification } from "vitest/node";
 /** The first admin can come once to a stack. All other files take it as they find it, and come by name. */
 const FIRST = "/test/e2e/browser.test.ts";
 
+/** Brings up a stack of its own, and needs no other beside it. */
+const PRUNE = "test/faults/prune.test.ts";
+
 /** The same order each time, whatever the cache remembers of sizes and failures. */
 class ByName extends BaseSequencer {
 	override async sort(files: TestSpecification[]): Promise<TestSpecification[]> {
@@ -15,7 +18,8 @@ class ByName extends BaseSequencer {
 /**
  * `unit` starts what it needs by itself: a Postgres, a Chromium, a MinIO. `e2e` brings up a stack of its own (engine, Postgres, MinIO, MLflow, door)
  * and shares it: its files run one after the other. `faults` (`npm run test:faults`) breaks such a stack in every way
- * while people work on it, and kills commands at every step. It takes more than an hour.
+ * while people work on it, and kills commands at every step. It takes more than an hour. `prune` belongs to it: a stack
+ * on an engine of its own, which is pruned, ended and killed.
  * `funnel` (`npm run test:funnel`) brings such a stack into a tailnet that is simulated.
  */
 export default defineConfig({
@@ -56,11 +60,21 @@ export default defineConfig({
 				test: {
 					name: "faults",
 					include: ["test/faults/**/*.test.ts"],
+					exclude: [PRUNE],
 					globalSetup: ["test/support/global-stack.ts"],
 					fileParallelism: false,
 					testTimeout: 1_800_000,
 					hookTimeout: 1_800_000,
 					sequence: { groupOrder: 2 },
+				},
+			},
+			{
+				test: {
+					name: "prune",
+					include: [PRUNE],
+					testTimeout: 1_800_000,
+					hookTimeout: 1_800_000,
+					sequence: { groupOrder: 4 },
 				},
 			},
 		],

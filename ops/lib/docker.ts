@@ -33,6 +33,7 @@ export interface Container {
 	};
 	HostConfig: {
 		ReadonlyRootfs?: boolean;
+		RestartPolicy?: { Name: string };
 		/** Bytes. */
 		Memory?: number;
 		LogConfig?: { Type: string; Config: Record<string, string> | null };

@@ -10,6 +10,12 @@ import { type Origin, originLabels } from "./origin.ts";
 
 const PART = "keeper";
 
+/**
+ * Nobody ever means to stop it. An engine that was killed takes the containers that it finds running for stopped by hand
+ * (20.10), and `unless-stopped` would leave the volumes to the next prune.
+ */
+const RESTART = "always";
+
 export const isKeeper = (container: Container) => partOf(container) === PART;
 
 /** The volumes a keeper holds. */
@@ -31,7 +37,8 @@ export async function ensureKeeper(name: string, origin: Origin): Promise<boolea
 	const complete = keepers.find(
 		(keeper) =>
 			wanted.every((volume) => heldBy(keeper).includes(volume)) &&
-			labels.every(([key, value]) => keeper.Config.Labels[key] === value),
+			labels.every(([key, value]) => keeper.Config.Labels[key] === value) &&
+			keeper.HostConfig.RestartPolicy?.Name === RESTART,
 	);
 	if (complete?.State.Status === "running" && keepers.length === 1) return false;
 
@@ -61,7 +68,7 @@ async function run(
 		...["run", "--detach", "--name", `${hostName.container(name, PART)}-${Date.now()}`],
 		...["--label", `${LABEL.stack}=${name}`, "--label", `${LABEL.part}=${PART}`],
 		...labels.flatMap(([key, value]) => ["--label", `${key}=${value}`]),
-		...["--restart", "unless-stopped", "--network", "none", "--read-only", "--cap-drop", "ALL"],
+		...["--restart", RESTART, "--network", "none", "--read-only", "--cap-drop", "ALL"],
 		...[
 			"--security-opt",
 			"no-new-privileges",

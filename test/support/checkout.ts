@@ -15,10 +15,11 @@ export class Checkout {
 		this.folder = folder;
 	}
 
-	static async copy(): Promise<Checkout> {
+	/** @param memory none: it knows of no stack. */
+	static async copy(memory: readonly string[] = MEMORY): Promise<Checkout> {
 		const folder = await mkdtemp(join(tmpdir(), "mlgate-checkout-"));
 		for (const name of FILES) await cp(join(CHECKOUT, name), join(folder, name), { recursive: true });
-		for (const name of ["node_modules", ...MEMORY]) await symlink(join(CHECKOUT, name), join(folder, name));
+		for (const name of ["node_modules", ...memory]) await symlink(join(CHECKOUT, name), join(folder, name));
 		return new Checkout(folder);
 	}
 

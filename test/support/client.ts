@@ -14,24 +14,28 @@ export function python(
 	network = "host",
 	hosts: readonly string[] = [],
 ): Promise<Ended> {
-	const names = Object.keys(env).flatMap((name) => ["--env", name]);
-	return run(
-		"docker",
-		[
-			"run",
-			"--rm",
-			"-i",
-			"--network",
-			network,
-			"--user",
-			"10003",
-			...names,
-			...hosts.flatMap((host) => ["--add-host", host]),
-			"--entrypoint",
-			"python",
-			imageRef("mlflow"),
-			"-",
-		],
-		{ input: script, env },
-	);
+	return run("docker", clientArgs(Object.keys(env), network, hosts), { input: script, env });
+}
+
+/** What follows `docker`. The script is its input. @param names of variables that the client gets */
+export function clientArgs(
+	names: readonly string[],
+	network = "host",
+	hosts: readonly string[] = [],
+): string[] {
+	return [
+		"run",
+		"--rm",
+		"-i",
+		"--network",
+		network,
+		"--user",
+		"10003",
+		...names.flatMap((name) => ["--env", name]),
+		...hosts.flatMap((host) => ["--add-host", host]),
+		"--entrypoint",
+		"python",
+		imageRef("mlflow"),
+		"-",
+	];
 }

@@ -23,3 +23,12 @@ export function descendants(pid: number): number[] {
 	}
 	return found;
 }
+
+export function isRunning(pid: number): boolean {
+	try {
+		process.kill(pid, 0);
+		return true;
+	} catch {
+		return false;
+	}
+}

@@ -8,6 +8,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { imageRef } from "../../../infra/images.ts";
 import { docker, run } from "../../support/mlgate.ts";
+import { isRunning } from "../../support/processes.ts";
 
 /** Value: the process id of the bench that made it. */
 export const BENCH_LABEL = "mlgate.bench";
@@ -59,15 +60,6 @@ async function remove(owner?: string): Promise<void> {
 		if (owner === undefined ? !isRunning(Number(whose)) : whose === owner) {
 			await docker("rm", "--force", "--volumes", id);
 		}
-	}
-}
-
-function isRunning(pid: number): boolean {
-	try {
-		process.kill(pid, 0);
-		return true;
-	} catch {
-		return false;
 	}
 }
 
