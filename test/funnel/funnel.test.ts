@@ -111,6 +111,10 @@ describe("through Funnel", () => {
 	});
 
 	test("the stock MLflow client logs a run, and 200 MB go up and come down as they were", async () => {
+		// A node that is killed for memory is back at once; whoever was connected waits in vain.
+		const lives = () =>
+			docker("inspect", NODE, "--format", "{{.State.StartedAt}} {{.RestartCount}} {{.State.OOMKilled}}");
+		const before = await lives();
 		const ended = await python(
 			`
 import hashlib, os, sys
@@ -141,6 +145,7 @@ print(mlflow.get_run(run.info.run_id).data.metrics["loss"])
 			[`${sim.name}:${sim.address}`],
 		);
 		expect([ended.code, ended.stdout.trim().split("\n").at(-1)], ended.stderr).toEqual([0, "0.5"]);
+		expect(await lives()).toBe(before);
 	});
 
 	test("the audit trail has the client's own address", async () => {
