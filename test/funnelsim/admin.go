@@ -132,8 +132,14 @@ func (s *sim) admin() http.Handler {
 		}
 		return done, nil
 	})
-	answer("POST /cut", func(*http.Request) (any, error) {
-		return map[string]int{"cut": s.cut()}, nil
+	// Cuts the next connection that brings so many bytes: ?after=1000.
+	answer("POST /cut", func(r *http.Request) (any, error) {
+		after, err := strconv.ParseInt(r.URL.Query().Get("after"), 10, 64)
+		if err != nil {
+			return nil, err
+		}
+		s.cutAfter.Store(after)
+		return done, nil
 	})
 	return mux
 }

@@ -107,12 +107,13 @@ func (s *sim) listen(address string, open func(context.Context) (net.Conn, error
 		log.Fatal(err)
 	}
 	for {
-		client, err := listener.Accept()
+		accepted, err := listener.Accept()
 		if err != nil {
 			log.Fatal(err)
 		}
+		conn := &client{Conn: accepted, cutAfter: &s.cutAfter}
 		go func() {
-			defer client.Close()
+			defer conn.Close()
 			ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 			server, err := open(ctx)
 			cancel()
@@ -122,9 +123,7 @@ func (s *sim) listen(address string, open func(context.Context) (net.Conn, error
 				return
 			}
 			defer server.Close()
-			s.keep(client)
-			defer s.drop(client)
-			splice(client, server)
+			splice(conn, server)
 		}()
 	}
 }

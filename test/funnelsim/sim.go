@@ -7,7 +7,6 @@ import (
 	"net"
 	"net/http"
 	"strconv"
-	"sync"
 	"sync/atomic"
 
 	"tailscale.com/tailcfg"
@@ -24,34 +23,24 @@ type sim struct {
 	certificate   certificate
 	// The public client's address that the relay tells, "ip:port".
 	source atomic.Value
-
-	mu   sync.Mutex
-	live map[net.Conn]bool
+	// The first connection that brings so many bytes is cut; 0: none is.
+	cutAfter atomic.Int64
 }
 
-func (s *sim) keep(conn net.Conn) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.live == nil {
-		s.live = map[net.Conn]bool{}
+// client is a connection that arrived, which is cut in the middle if a test wants that.
+type client struct {
+	net.Conn
+	cutAfter *atomic.Int64
+	brought  int64
+}
+
+func (c *client) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	c.brought += int64(n)
+	if limit := c.cutAfter.Load(); limit > 0 && c.brought >= limit && c.cutAfter.CompareAndSwap(limit, 0) {
+		return 0, net.ErrClosed
 	}
-	s.live[conn] = true
-}
-
-func (s *sim) drop(conn net.Conn) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	delete(s.live, conn)
-}
-
-// cut ends every connection that runs through the simulator now.
-func (s *sim) cut() int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for conn := range s.live {
-		conn.Close()
-	}
-	return len(s.live)
+	return n, err
 }
 
 // node is the gateway as control knows it: the youngest of that name.
