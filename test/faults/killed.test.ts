@@ -1,37 +1,15 @@
 import { beforeAll, describe, expect, test } from "vitest";
-import { python } from "../support/client.ts";
+import { logKeptRun } from "../support/kept-run.ts";
 import { killedAt } from "../support/killed.ts";
 import { docker, mlgate, mustRun, NAME, stackPort, token } from "../support/mlgate.ts";
 
-let uri: string;
-let editor: string;
-let runId: string;
+let expectRunKept: () => Promise<void>;
 
 beforeAll(async () => {
-	uri = `http://localhost:${await stackPort()}`;
-	editor = await token("editor", "killed");
-	const ended = await python(
-		`
-import mlflow
-mlflow.set_experiment("killed")
-with mlflow.start_run() as run:
-    mlflow.log_metric("kept", 42)
-    mlflow.log_text("still here", "note.txt")
-print(run.info.run_id)
-`,
-		{ MLFLOW_TRACKING_URI: uri, MLFLOW_TRACKING_TOKEN: editor },
-	);
-	runId = ended.stdout.trim().split("\n").at(-1) ?? "";
-	expect(runId).toMatch(/^[0-9a-f]{32}$/);
+	const uri = `http://localhost:${await stackPort()}`;
+	const editor = await token("editor", "killed");
+	expectRunKept = await logKeptRun(uri, editor, "killed");
 });
-
-async function expectRunKept(): Promise<void> {
-	const headers = { authorization: `Bearer ${editor}` };
-	const run = await fetch(`${uri}/api/2.0/mlflow/runs/get?run_id=${runId}`, { headers });
-	expect(run.status).toBe(200);
-	const note = await fetch(`${uri}/get-artifact?path=note.txt&run_uuid=${runId}`, { headers });
-	expect(await note.text()).toBe("still here");
-}
 
 /** What was cut off is told by those who only look, too, and they change nothing about it. */
 async function expectTold(command: string, step: string): Promise<void> {

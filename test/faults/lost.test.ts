@@ -5,7 +5,7 @@ import { beforeAll, describe, expect, test } from "vitest";
 import { hostName, LABEL } from "../../infra/contract.ts";
 import { imageRef } from "../../infra/images.ts";
 import { Checkout, forgetStack } from "../support/checkout.ts";
-import { python } from "../support/client.ts";
+import { logKeptRun } from "../support/kept-run.ts";
 import {
 	CHECKOUT,
 	docker,
@@ -22,39 +22,21 @@ import {
 
 let uri: string;
 let port: number;
-let editor: string;
-let runId: string;
+let expectRunKept: () => Promise<void>;
 
 beforeAll(async () => {
 	port = await stackPort();
 	uri = `http://localhost:${port}`;
-	editor = await token("editor", "lost");
+	const editor = await token("editor", "lost");
 	await mustRun(["users", "add", "keepsake", "--role", "viewer", "--password-stdin"], {
 		input: "correct horse battery staple\n",
 	});
-	const ended = await python(
-		`
-import mlflow
-mlflow.set_experiment("lost")
-with mlflow.start_run() as run:
-    mlflow.log_metric("kept", 42)
-    mlflow.log_text("still here", "note.txt")
-print(run.info.run_id)
-`,
-		{ MLFLOW_TRACKING_URI: uri, MLFLOW_TRACKING_TOKEN: editor },
-	);
-	runId = ended.stdout.trim().split("\n").at(-1) ?? "";
-	expect(runId, ended.stderr).toMatch(/^[0-9a-f]{32}$/);
+	expectRunKept = await logKeptRun(uri, editor, "lost");
 });
 
 /** Run and artifact by the token that was made before; the user still is one. */
 async function expectEverythingKept(): Promise<void> {
-	const headers = { authorization: `Bearer ${editor}` };
-	const found = await fetch(`${uri}/api/2.0/mlflow/runs/get?run_id=${runId}`, { headers });
-	expect(found.status).toBe(200);
-	expect(JSON.stringify(await found.json())).toContain('"key":"kept"');
-	const note = await fetch(`${uri}/get-artifact?path=note.txt&run_uuid=${runId}`, { headers });
-	expect(await note.text()).toBe("still here");
+	await expectRunKept();
 	const basic = Buffer.from("keepsake:correct horse battery staple").toString("base64");
 	const who = await fetch(`${uri}/door/whoami`, { headers: { authorization: `Basic ${basic}` } });
 	expect(await who.text()).toContain("keepsake");
