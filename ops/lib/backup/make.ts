@@ -8,7 +8,7 @@ import { MLFLOW_VERSION, PARTS } from "../../../infra/contract.ts";
 import { readObjects } from "../../../infra/object-stream.ts";
 import { ensureImages } from "../build-images.ts";
 import type { Context } from "../command.ts";
-import { ensureDiskSpace } from "../disk.ts";
+import { ensureDiskSpace, isDiskFull } from "../disk.ts";
 import { type Container, containersOf, imageNames, partOf } from "../docker.ts";
 import { OpsError } from "../errors.ts";
 import { exec, lastLine } from "../exec.ts";
@@ -180,8 +180,22 @@ async function onDisk(path: string): Promise<void> {
 	if (code !== 0) throw new Error(`sync failed: ${lastLine(stderr)}`);
 }
 
+/** Postgres needs room too, for what it holds while it is dumped; of that its programs tell in words alone. */
+const SAID = /no space left on device/i;
+
 function asDiskFull(error: unknown, root: string): unknown {
-	if ((error as NodeJS.ErrnoException).code !== "ENOSPC") return error;
+	if (error instanceof Error && SAID.test(error.message) && !isDiskFull(error))
+		return new OpsError(
+			{
+				code: "DISK_FULL",
+				kind: "precondition",
+				what: "The disk of the databases is too full for a backup; what there was of it is removed.",
+				why: lastLine(error.message),
+				fix: "Free some space on the disk where Docker keeps its volumes, then run the command again.",
+			},
+			{ cause: error },
+		);
+	if (!isDiskFull(error)) return error;
 	return new OpsError(
 		{
 			code: "DISK_FULL",
