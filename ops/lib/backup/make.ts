@@ -180,21 +180,7 @@ async function onDisk(path: string): Promise<void> {
 	if (code !== 0) throw new Error(`sync failed: ${lastLine(stderr)}`);
 }
 
-/** Postgres needs room too, for what it holds while it is dumped; of that its programs tell in words alone. */
-const SAID = /no space left on device/i;
-
 function asDiskFull(error: unknown, root: string): unknown {
-	if (error instanceof Error && SAID.test(error.message) && !isDiskFull(error))
-		return new OpsError(
-			{
-				code: "DISK_FULL",
-				kind: "precondition",
-				what: "The disk of the databases is too full for a backup; what there was of it is removed.",
-				why: lastLine(error.message),
-				fix: "Free some space on the disk where Docker keeps its volumes, then run the command again.",
-			},
-			{ cause: error },
-		);
 	if (!isDiskFull(error)) return error;
 	return new OpsError(
 		{
