@@ -4,8 +4,8 @@ import { BaseSequencer, type TestSpecification } from "vitest/node";
 /** The first admin can come once to a stack. All other files take it as they find it, and come by name. */
 const FIRST = "/test/e2e/browser.test.ts";
 
-/** Brings up a stack of its own, and needs no other beside it. */
-const PRUNE = "test/faults/prune.test.ts";
+/** Each brings up an engine and a stack of its own, and needs no other beside it. */
+const ENGINE = ["test/faults/prune.test.ts", "test/faults/disk-full.test.ts"];
 
 /** The same order each time, whatever the cache remembers of sizes and failures. */
 class ByName extends BaseSequencer {
@@ -18,8 +18,8 @@ class ByName extends BaseSequencer {
 /**
  * `unit` starts what it needs by itself: a Postgres, a Chromium, a MinIO. `e2e` brings up a stack of its own (engine, Postgres, MinIO, MLflow, door)
  * and shares it: its files run one after the other. `faults` (`npm run test:faults`) breaks such a stack in every way
- * while people work on it, and kills commands at every step. It takes more than an hour. `prune` belongs to it: a stack
- * on an engine of its own, which is pruned, ended and killed.
+ * while people work on it, and kills commands at every step. It takes more than an hour. `engine` belongs to it: stacks
+ * on engines of their own, which are pruned, ended and killed, and whose disk is filled.
  * `funnel` (`npm run test:funnel`) brings such a stack into a tailnet that is simulated.
  */
 export default defineConfig({
@@ -60,7 +60,7 @@ export default defineConfig({
 				test: {
 					name: "faults",
 					include: ["test/faults/**/*.test.ts"],
-					exclude: [PRUNE],
+					exclude: ENGINE,
 					globalSetup: ["test/support/global-stack.ts"],
 					fileParallelism: false,
 					testTimeout: 1_800_000,
@@ -70,8 +70,9 @@ export default defineConfig({
 			},
 			{
 				test: {
-					name: "prune",
-					include: [PRUNE],
+					name: "engine",
+					include: ENGINE,
+					fileParallelism: false,
 					testTimeout: 1_800_000,
 					hookTimeout: 1_800_000,
 					sequence: { groupOrder: 4 },

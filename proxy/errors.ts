@@ -215,6 +215,9 @@ export const DOOR_ERRORS = {
 		"A part of this stack is away, longer than a request can wait. Try again in a moment.",
 	),
 	DATABASE_TROUBLE: unavailable("The tracking server has lost its database. Try again in a moment."),
+	DATABASE_FULL: unavailable(
+		"The disk of the tracking server's database is full. Try again when there is room on it.",
+	),
 	HOLD_FULL: {
 		...unavailable("A part of this stack is away, and too many requests wait for it. Try again in a moment."),
 		retryAfter: 15,

@@ -5,6 +5,19 @@ import { dirname } from "node:path";
 import { OpsError } from "./errors.ts";
 import type { Report } from "./report.ts";
 
+/** What Node throws where a file cannot grow. */
+export const isDiskFull = (error: unknown): boolean =>
+	["ENOSPC", "EDQUOT"].includes((error as NodeJS.ErrnoException | undefined)?.code ?? "");
+
+/** Leaves out what there is no room for. */
+export function unlessFull(write: () => void): void {
+	try {
+		write();
+	} catch (error) {
+		if (!isDiskFull(error)) throw error;
+	}
+}
+
 export interface DiskNeed {
 	/** A path on the disk in question; it need not exist yet. */
 	path: string;

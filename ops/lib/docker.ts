@@ -101,7 +101,8 @@ export function start(args: readonly string[], options: DockerOptions = {}): Pro
 
 /**
  * Runs `docker <args>` to its end.
- * @throws OpsError ENGINE_UNREACHABLE (exit 3) if no engine answers, else DOCKER_FAILED with what docker said.
+ * @throws OpsError ENGINE_UNREACHABLE (exit 3) if no engine answers, DISK_FULL (exit 3), else DOCKER_FAILED with what
+ * docker said.
  */
 export async function docker(args: readonly string[], options: DockerOptions = {}): Promise<string> {
 	const result = await start(args, options);
@@ -109,10 +110,22 @@ export async function docker(args: readonly string[], options: DockerOptions = {
 	throw failed(args, result.stderr || result.stdout);
 }
 
+/** Said by the engine, or by the program in a container. */
+const FULL = /no space left on device/i;
+
 /** The error for a docker command that ended badly. */
 export function failed(args: readonly string[], output: string): OpsError {
 	const [, why, fix] = UNREACHABLE.find(([pattern]) => pattern.test(output)) ?? [];
 	if (why && fix) return new OpsError({ code: "ENGINE_UNREACHABLE", kind: "precondition", what: why, fix });
+	const full = output.split("\n").find((line) => FULL.test(line));
+	if (full)
+		return new OpsError({
+			code: "DISK_FULL",
+			kind: "precondition",
+			what: "The disk where Docker keeps its files is full.",
+			why: full.trim(),
+			fix: "Free some space there (docker system df shows what Docker takes), then run the command again.",
+		});
 	return new OpsError({
 		code: "DOCKER_FAILED",
 		kind: "internal",

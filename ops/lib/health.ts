@@ -12,7 +12,8 @@ import { examineFunnel } from "./funnel/examine.ts";
 import type { Identity } from "./identity.ts";
 import { heldBy, isKeeper } from "./keeper.ts";
 import { LOOPBACK } from "./port.ts";
-import { age, firstLine, list } from "./text.ts";
+import { roomOf } from "./resources.ts";
+import { age, bytesInWords, firstLine, list } from "./text.ts";
 
 /** `absent`: nothing of the stack is on this host. `stopped`: `down` was here, or the host restarted without us. */
 export type Verdict = "healthy" | "starting" | "unhealthy" | "stopped" | "absent";
@@ -70,12 +71,14 @@ export async function examine({ name, port, url, funnel }: Identity): Promise<He
 	const [door, api, node] = [running("door"), running("api"), running("tailscale")];
 	// Nobody behind a starting part can answer yet.
 	const answers = door !== undefined && parts.every(({ health }) => health !== "starting");
-	const checks = answers
-		? await roundTrips(name, port, api && (() => checkApi(door, api, isReference(api, images))))
-		: [];
+	const [checks, full] = await Promise.all([
+		answers ? roundTrips(name, port, api && (() => checkApi(door, api, isReference(api, images)))) : [],
+		keeper ? fullDisks(keeper) : [],
+	]);
 	const funnelled = answers && node && funnel ? await examineFunnel(name, node) : undefined;
 
 	const findings = [
+		...full,
 		...found.flatMap(({ part, container }) => troubleOf(part, container) ?? []),
 		...(door ? wrongPort(door, port) : []),
 		...(node && !funnel ? [NOT_WANTED] : []),
@@ -127,6 +130,31 @@ function verdictOf(parts: readonly PartHealth[], findings: readonly Finding[]): 
 	if (findings.length === 0) return "healthy";
 	const coming = parts.every(({ state, health }) => state === "running" && health !== "unhealthy");
 	return coming && parts.some(({ health }) => health === "starting") ? "starting" : "unhealthy";
+}
+
+/** Of a disk, at least: the object store then takes nothing more. */
+const LEAST_SHARE = 0.01;
+/** Bytes: Postgres begins a new file of its log every 16 MiB. */
+const LEAST = 64 * 2 ** 20;
+
+/** Everything else that is wrong may come of it. */
+async function fullDisks(keeper: Container): Promise<Finding[]> {
+	if (keeper.State.Status !== "running") return [];
+	const volumes = keeper.Mounts.filter(({ Type }) => Type === "volume");
+	const rooms = await roomOf(
+		keeper,
+		volumes.map(({ Destination }) => Destination),
+	);
+	const full = rooms.filter(({ free, size }) => free < Math.max(LEAST, size * LEAST_SHARE));
+	const [first] = full;
+	if (!first) return [];
+	const names = full.flatMap(({ place }) => volumes.find((one) => one.Destination === place)?.Name ?? []);
+	return [
+		{
+			what: `The disk is full: ${list(names)} have ${bytesInWords(first.free)} of ${bytesInWords(first.size)} left, and writes are refused.`,
+			fix: "Free some space on the disk where Docker keeps its volumes (docker image prune removes images that nobody uses); the stack then goes on by itself.",
+		},
+	];
 }
 
 /** What is wrong with a part's container, if anything. */

@@ -1,11 +1,13 @@
 /**
  * What the changing commands did, step by step: `.mlgate/journal/<stack>.jsonl`. Written at once, so that after a kill
- * it still says where the command was; `why` reads in it what changed before something died.
+ * it still says where the command was; `why` reads in it what changed before something died. Nothing begins without its
+ * first line; what has begun goes on although the disk has become full.
  */
 import { randomUUID } from "node:crypto";
 import { appendFileSync, existsSync, mkdirSync, readFileSync, renameSync, statSync } from "node:fs";
 import { hostname, userInfo } from "node:os";
 import { join } from "node:path";
+import { unlessFull } from "./disk.ts";
 import { processIdentity } from "./processes.ts";
 
 /** When the file is this long a new one is begun; the one before it is kept. Bytes. */
@@ -72,6 +74,7 @@ export function beginRun(folder: string, stack: string, command: string): Writin
 	const host = hostname();
 	const process = processIdentity(globalThis.process.pid) ?? "";
 	const who = `${userInfo().username}@${host}`;
+	const goOn = (entry: Entry) => unlessFull(() => write(entry));
 	// A line that a kill cut off is ended first.
 	write({ event: "begin", command, who, host, pid: globalThis.process.pid, process }, "\n");
 	let steps = 0;
@@ -79,11 +82,11 @@ export function beginRun(folder: string, stack: string, command: string): Writin
 		step(title) {
 			const step = steps++;
 			const begun = performance.now();
-			write({ event: "step", step, title });
-			return (event) => write({ event, step, ms: Math.round(performance.now() - begun) });
+			goOn({ event: "step", step, title });
+			return (event) => goOn({ event, step, ms: Math.round(performance.now() - begun) });
 		},
-		about: (about) => write({ event: "about", about }),
-		end: (code) => write({ event: "end", code }),
+		about: (about) => goOn({ event: "about", about }),
+		end: (code) => goOn({ event: "end", code }),
 	};
 }
 

@@ -66,8 +66,8 @@ export function acquireLock({ folder, stack, doing, note }: LockOptions): Lock {
 	};
 	// Written aside and linked into place: whoever sees the lock sees all of it.
 	const draft = `${path}.${mine.id}`;
-	writeFileSync(draft, `${JSON.stringify(mine)}\n`, { mode: 0o600 });
 	try {
+		writeFileSync(draft, `${JSON.stringify(mine)}\n`, { mode: 0o600 });
 		for (;;) {
 			if (linked(draft, path)) break;
 			const holder = read(path);

@@ -40,6 +40,25 @@ export function bytesOf(text: string): number | undefined {
 	return number === undefined || power === undefined ? undefined : Math.round(Number(number) * 1024 ** power);
 }
 
+export interface Room extends Omit<Disk, "used"> {
+	/** Where it was asked for, in the container. */
+	place: string;
+}
+
+/** The disk of each place, asked from inside a container. Empty if nobody answers. */
+export async function roomOf(container: Container, places: readonly string[]): Promise<Room[]> {
+	const { stdout } = await start(["exec", container.Id, "df", "-Pk", ...places], { timeoutMs: 15_000 });
+	const lines = stdout.trim().split("\n").slice(1);
+	return lines.flatMap((line, i): Room[] => {
+		const [used, free] = line.trim().split(/\s+/).slice(2).map(Number);
+		const place = places[i];
+		if (used === undefined || free === undefined || place === undefined || Number.isNaN(used + free))
+			return [];
+		// Without what the file system keeps for root.
+		return [{ place, free: free * 1024, size: (used + free) * 1024 }];
+	});
+}
+
 /** Where each part keeps what grows. */
 const PLACES: Readonly<Partial<Record<Part, string>>> = {
 	...PATH.data,

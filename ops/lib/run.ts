@@ -4,6 +4,7 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { type Invocation, parse } from "./cli.ts";
 import type { Answer, Command, CommandGroup, Context } from "./command.ts";
+import { isDiskFull } from "./disk.ts";
 import { EXIT, OpsError, type Problem } from "./errors.ts";
 import { beginRun, cutOff, lastStep, type Run, readRuns, type Writing } from "./journal.ts";
 import { acquireLock, type Lock } from "./lock.ts";
@@ -208,6 +209,14 @@ function logCauses(error: unknown, log: Log): void {
 }
 
 function unexpected(error: unknown, log?: Log): Problem {
+	if (isDiskFull(error))
+		return {
+			code: "DISK_FULL",
+			kind: "precondition",
+			what: "The disk is full.",
+			why: firstLine((error as Error).message),
+			fix: "Free some space, then run the command again.",
+		};
 	return {
 		code: "UNEXPECTED",
 		kind: "internal",

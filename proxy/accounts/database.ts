@@ -34,6 +34,10 @@ function named(error: unknown): unknown {
 export const isAway = (error: unknown): boolean =>
 	error instanceof AccountsError && error.code === "DATABASE_AWAY";
 
+/** Whether it is away because its disk is full. */
+export const isFull = (error: unknown): boolean =>
+	isAway(error) && ((error as Error).cause as { code?: unknown } | undefined)?.code === "53100";
+
 /** Doors that start at once take turns: held until the transaction ends. Any fixed number does. */
 export async function startLock(sql: Sql): Promise<void> {
 	await sql("select pg_advisory_xact_lock(7263915)");

@@ -3,7 +3,7 @@
  * database, and only what is not there is asked for again.
  */
 import type { Dispatcher } from "undici";
-import { isAway } from "../accounts/database.ts";
+import { isAway, isFull } from "../accounts/database.ts";
 import { refuse } from "../answer.ts";
 import type { Allowed } from "../answerer.ts";
 import type { Identity } from "../authority.ts";
@@ -158,21 +158,26 @@ export class Create implements Watched {
 		const claimed = await intents.claim(given);
 		if (claimed !== undefined) return claimed;
 		for (;;) {
+			let full = false;
 			try {
 				return await intents.record(given);
 			} catch (error) {
 				if (!isAway(error)) throw error;
+				full = isFull(error);
 				holds.away(OWN_DATABASE, error);
 			}
 			const outcome = await holds.wait([OWN_DATABASE, "postgres"], patience, bytes);
 			if (outcome === "there" && this.#parts.stands(this.identity)) continue;
-			if (outcome !== "gone") this.end(outcome === "there" ? "CREDENTIAL_ENDED" : REFUSALS[outcome]);
+			if (outcome === "late" && full) this.end("DATABASE_FULL");
+			else if (outcome !== "gone") this.end(outcome === "there" ? "CREDENTIAL_ENDED" : REFUSALS[outcome]);
 			return undefined;
 		}
 	}
 
 	async #make(intent: Intent, body: Buffer, message: Message | undefined): Promise<void> {
 		const { intents, metrics } = this.#parts;
+		const { patience } = this.#allowed;
+		let [begun, left] = [performance.now(), patience.left];
 		// One that somebody else has left was sent already: what it made is there, or can be asked for anew.
 		let outcome: Outcome =
 			intent.lostAt === undefined
@@ -206,6 +211,13 @@ export class Create implements Watched {
 				intents.close(intent, undefined);
 				return this.end("CREDENTIAL_ENDED");
 			}
+			// Its own time counts as well: a database that refuses quickly would be asked past the client's patience.
+			patience.left = Math.min(patience.left, left - (performance.now() - begun));
+			if (patience.left <= 0) {
+				intents.close(intent, undefined);
+				return this.#fail(outcome.error);
+			}
+			[begun, left] = [performance.now(), patience.left];
 			metrics.recovered("repeated");
 			outcome = await this.#ask(body);
 		}

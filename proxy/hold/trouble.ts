@@ -12,6 +12,9 @@ export const LONGEST_TROUBLE = 256 * 1024;
 const AWAY =
 	/\(psycopg2\.(?:OperationalError|InterfaceError|InternalError|DatabaseError|errors\.(?:AdminShutdown|CrashShutdown|CannotConnectNow|ConnectionFailure|ConnectionDoesNotExist|SqlclientUnableToEstablishSqlconnection|TooManyConnections|DiskFull|OutOfMemory|IdleInTransactionSessionTimeout|InFailedSqlTransaction|InvalidAuthorizationSpecification|InvalidPassword|InvalidCatalogName))\)|QueuePool limit of|Can't reconnect until invalid transaction is rolled back|This Connection is closed/;
 
+/** Whether the database is away because its disk is full. */
+export const isFull = (body: string): boolean => body.includes("(psycopg2.errors.DiskFull)");
+
 /** Whether an answer of this status may be about the database. */
 export const mayBeTrouble = (status: number): boolean => STATUSES.has(status);
 

@@ -8,7 +8,7 @@ import type { Dispatcher, Pool } from "undici";
 import type { Holds, Waited } from "./holds.ts";
 import type { HeldPart } from "./parts.ts";
 import { Patience } from "./patience.ts";
-import { isTrouble, LONGEST_TROUBLE, mayBeTrouble } from "./trouble.ts";
+import { isFull, isTrouble, LONGEST_TROUBLE, mayBeTrouble } from "./trouble.ts";
 
 /** How a request may be held and repeated. Without it, a GET or HEAD is safe to repeat and nothing else is. */
 export interface Held {
@@ -25,19 +25,29 @@ export type HeldRequest = { held?: Held | undefined };
 /** The request was not sent, or its answer never came; `code` says what the client is told. */
 export class HoldError extends Error {
 	override readonly name = "HoldError";
-	readonly code: "HOLD_FULL" | "HOLD_LATE" | "HOLD_GONE";
+	readonly code: "HOLD_FULL" | "HOLD_LATE" | "HOLD_GONE" | "DATABASE_FULL";
 
 	constructor(outcome: Exclude<Waited, "there">, cause?: unknown) {
 		super("waiting for a part of the stack was in vain", { cause });
-		this.code = outcome === "full" ? "HOLD_FULL" : outcome === "late" ? "HOLD_LATE" : "HOLD_GONE";
+		this.code = outcome === "full" ? "HOLD_FULL" : outcome === "late" ? lateOf(cause) : "HOLD_GONE";
 	}
 }
 
 /** MLflow's answer was that its database is away: whether it did what it was asked to is not known. */
 export class DatabaseTrouble extends Error {
 	override readonly name = "DatabaseTrouble";
-	readonly code = "DATABASE_TROUBLE";
+	readonly code: "DATABASE_TROUBLE" | "DATABASE_FULL";
+
+	/** @param body of the answer */
+	constructor(body: string) {
+		super(body.slice(0, 500));
+		this.code = isFull(body) ? "DATABASE_FULL" : "DATABASE_TROUBLE";
+	}
 }
+
+/** A full disk is worth saying: waiting alone does not mend it. */
+const lateOf = (cause: unknown): "HOLD_LATE" | "DATABASE_FULL" =>
+	cause instanceof DatabaseTrouble && cause.code === "DATABASE_FULL" ? cause.code : "HOLD_LATE";
 
 const codeOf = (error: unknown): string =>
 	error instanceof Error && "code" in error ? String(error.code) : "";
@@ -211,7 +221,7 @@ class Attempts implements Dispatcher.DispatchHandler {
 				].map((text) => Buffer.from(text));
 				this.#passOn(controller, { ...kept, status: 200, body: [nothing] });
 			} else if (isTrouble(kept.status, body)) {
-				this.#troubled(new DatabaseTrouble(body.slice(0, 500)));
+				this.#troubled(new DatabaseTrouble(body));
 				return;
 			} else this.#passOn(controller, kept);
 		}
@@ -226,7 +236,7 @@ class Attempts implements Dispatcher.DispatchHandler {
 			return;
 		}
 		this.#again = true;
-		void this.#sendLater(() => void this.#sendWhenThere("postgres", error.message), error);
+		void this.#sendLater(() => void this.#sendWhenThere("postgres", error), error);
 	}
 
 	#passOn(controller: Dispatcher.DispatchController, { status, headers, text, body }: Kept): void {

@@ -111,6 +111,12 @@ const crowd: Fault = {
 	},
 };
 
+/** On an engine of its own: `disk-full.test.ts`. */
+export const DISK_FULL: Pick<Fault, "what" | "kind"> = {
+	what: "disk full: the object store's, which is everything's",
+	kind: "sudden",
+};
+
 export const FAULTS: readonly Fault[] = [
 	restart(),
 	...RUNNING_PARTS.map((part) => restart(part)),

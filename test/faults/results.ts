@@ -2,7 +2,7 @@
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { cpus, loadavg } from "node:os";
 import type { Load } from "../support/load.ts";
-import { FAULTS, type Fault } from "./faults.ts";
+import { DISK_FULL, FAULTS, type Fault } from "./faults.ts";
 
 export interface Row extends Pick<Fault, "what" | "kind"> {
 	load: Load;
@@ -64,7 +64,7 @@ export function keep(rows: readonly Row[], processes: number): void {
 		...(existsSync(results) ? keptLines(readFileSync(results, "utf8")) : []),
 		...lines(rows),
 	]);
-	const text = table(FAULTS.flatMap(({ what }) => told.get(what) ?? []));
+	const text = table([...FAULTS, DISK_FULL].flatMap(({ what }) => told.get(what) ?? []));
 	const machine = `${cpus().length} cores (${cpus()[0]?.model.trim()}), load average at the end of the last run ${loadavg()[0]?.toFixed(1)}, Node ${process.version}, ${new Date().toISOString().slice(0, 10)}`;
 	writeFileSync(
 		results,

@@ -94,10 +94,14 @@ def main():
         there.update({run.info.run_id: run for run in page})
         token = page.token or ""
     lost = [run for run in runs if run not in there]
+    doubled = []
 
     def missing(run, known):
-        if len(client.get_metric_history(run, "loss")) < known["steps"]:
+        steps = [metric.step for metric in client.get_metric_history(run, "loss")]
+        if not set(range(known["steps"])) <= set(steps):
             yield f"{run}: a metric"
+        if len(steps) > len(set(steps)):
+            doubled.append(f"{run}: a metric")
         if known["ended"] and there[run].info.status != "FINISHED":
             yield f"{run}: its end"
         if known["artifact"] is not None:
@@ -113,7 +117,7 @@ def main():
             lost.extend(found)
     more = [run for run in there if run not in runs]
     unsure = sum(told["unsure"].get("create run", 0) for told in results.values())
-    twice = more if len(more) > unsure else []
+    twice = doubled + (more if len(more) > unsure else [])
     for number, told in results.items():
         versions = len(client.search_model_versions(f"name = '{NAME}-{number}'", max_results=10000))
         if versions > told["versions"] + told["unsure"].get("create version", 0):

@@ -1,10 +1,19 @@
 /**
- * A Docker engine of a test's own, for what must not happen to the machine's: it is pruned, ended and killed. It lives in
- * namespaces of its own. As soon as the first process in there ends, and it does when the test's process does, the
- * kernel ends all others, containers among them; mounts and bridges go with them.
+ * A Docker engine of a test's own, for what must not happen to the machine's: it is pruned, ended and killed, and its
+ * disk is filled. It lives in namespaces of its own. As soon as the first process in there ends, and it does when the
+ * test's process does, the kernel ends all others, containers among them; mounts and bridges go with them.
  */
 import { type ChildProcess, spawn } from "node:child_process";
-import { closeSync, mkdtempSync, openSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import {
+	closeSync,
+	mkdirSync,
+	mkdtempSync,
+	openSync,
+	readdirSync,
+	readFileSync,
+	rmSync,
+	writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -20,6 +29,12 @@ import { descendants, isRunning } from "./processes.ts";
 /** Value: the process id of the test that made it. */
 const LABEL = "mlgate.private-engine";
 const FOLDER = "mlgate-engine-";
+/** In its folder. */
+const DATA = "data";
+const FILLER = `${DATA}/filler`;
+
+/** What others have freed again since, in bytes. */
+const FULL = 1 << 20;
 
 const ANSWER_MS = 60_000;
 /** Longer than the longest grace of a part: an engine that is ended waits for its containers. */
@@ -42,7 +57,7 @@ const WAY_OUT = [
 /**
  * The first process. Containers of the machine must not be kept alive by a second mount of theirs, and the machine's
  * containerd must not be found. The shell takes over and reaps whoever loses its parent: a dead containerd that nobody
- * reaps still looks alive to the next engine.
+ * reaps still looks alive to the next engine. The disk is a file; the kernel lets go of it at the last unmount.
  */
 const FIRST = `
 set -eu
@@ -52,6 +67,7 @@ for folder in /run/docker /run/containerd; do
 	mkdir -p "$folder"
 	mount -t tmpfs tmpfs "$folder"
 done
+if [ -n "$2" ]; then mount -o loop "$2" "$3"; fi
 exec 3<&0
 cat <&3 >/dev/null &
 echo ready
@@ -71,8 +87,14 @@ export class PrivateEngine {
 		this.#first = first;
 	}
 
-	/** @param images those that it has from the beginning; they are built on the machine's engine. */
-	static async open(images: readonly Image[]): Promise<PrivateEngine> {
+	/**
+	 * @param images those that it has from the beginning; they are built on the machine's engine.
+	 * @param diskMiB of a file system of its own for all that it keeps; without one it keeps it where the machine does
+	 */
+	static async open(
+		images: readonly Image[],
+		{ diskMiB }: { diskMiB?: number } = {},
+	): Promise<PrivateEngine> {
 		await removeForgotten();
 		await ensureImages(silent, ["keeper", ...images]);
 		const folder = mkdtempSync(join(tmpdir(), `${FOLDER}${process.pid}-`));
@@ -85,9 +107,11 @@ export class PrivateEngine {
 			docker("inspect", "--format", "{{.State.Pid}}", holder),
 			docker("info", "--format", "{{.DockerRootDir}}"),
 		]);
+		const disk = diskMiB === undefined ? "" : await makeDisk(folder, diskMiB);
 		const first = spawn("nsenter", [
 			`--net=/proc/${pid}/ns/net`,
-			...["unshare", "--mount", "--pid", "--fork", "--mount-proc", "sh", "-c", FIRST, "sh", root],
+			...["unshare", "--mount", "--pid", "--fork", "--mount-proc"],
+			...["sh", "-c", FIRST, "sh", root, disk, join(folder, DATA)],
 		]);
 		first.stdin.on("error", () => {});
 		const engine = new PrivateEngine(folder, holder, first);
@@ -96,7 +120,7 @@ export class PrivateEngine {
 			writeFileSync(engine.#file("daemon.json"), JSON.stringify(engine.#configuration()));
 			await engine.start();
 			const own = await engine.docker("info", "--format", "{{.DockerRootDir}}");
-			if (own !== engine.#file("data")) throw new Error(`another engine answers, whose files are at ${own}`);
+			if (own !== engine.#file(DATA)) throw new Error(`another engine answers, whose files are at ${own}`);
 			await engine.#load(images.map((image) => imageRef(image)));
 		} catch (error) {
 			await engine.close();
@@ -110,19 +134,19 @@ export class PrivateEngine {
 		return `unix://${this.#file("docker.sock")}`;
 	}
 
+	/** Docker's `--network` for containers of the machine's engine that are to find what is published on this one. */
+	get network(): string {
+		return `container:${this.#holder}`;
+	}
+
 	/** Starts it, and waits until it answers. */
 	async start(): Promise<void> {
 		const log = openSync(this.#file("dockerd.log"), "a");
-		const [first] = descendants(this.#first.pid ?? 0);
 		const program = which("dockerd") ?? "dockerd";
-		this.#daemon = spawn(
-			"nsenter",
-			[
-				...[`--target=${first}`, "--mount", "--pid", "--net"],
-				...[program, "--config-file", this.#file("daemon.json")],
-			],
-			{ stdio: ["ignore", log, log], env: { ...process.env, PATH: `${process.env.PATH}:${SYSTEM_FOLDERS}` } },
-		);
+		this.#daemon = spawn("nsenter", [...this.#inside, program, "--config-file", this.#file("daemon.json")], {
+			stdio: ["ignore", log, log],
+			env: { ...process.env, PATH: `${process.env.PATH}:${SYSTEM_FOLDERS}` },
+		});
 		closeSync(log);
 		for (const end = performance.now() + ANSWER_MS; ; await sleep(200)) {
 			if ((await run("docker", ["--host", this.host, "version"])).code === 0) return;
@@ -142,6 +166,11 @@ export class PrivateEngine {
 		await ended(daemon, "the engine");
 	}
 
+	/** Where on its disk, for `runInside`. */
+	onDisk(name: string): string {
+		return join(this.#file(DATA), name);
+	}
+
 	/** `docker <args>` with this engine; fails with what it said. Returns stdout, trimmed. */
 	docker(...args: string[]): Promise<string> {
 		return docker("--host", this.host, ...args);
@@ -155,6 +184,50 @@ export class PrivateEngine {
 		});
 	}
 
+	/** The same where its files and processes are, too: what it keeps on a disk of its own is not seen from elsewhere. */
+	runInside(command: string, args: readonly string[], options: RunOptions = {}): Promise<Ended> {
+		return run("nsenter", [...this.#inside, command, ...args], {
+			...options,
+			env: { ...options.env, DOCKER_HOST: this.host },
+		});
+	}
+
+	/** `fetch` of what is published on this engine. @throws where nobody answers */
+	async fetch(url: string, init: RequestInit = {}): Promise<Response> {
+		const script = `
+			const { url, init } = JSON.parse(await text(process.stdin));
+			const answer = await fetch(url, init);
+			const { status } = answer;
+			console.log(JSON.stringify({ status, headers: [...answer.headers], body: await answer.text() }));`;
+		const said = await this.run(
+			process.execPath,
+			["--input-type=module", "-e", `import { text } from "node:stream/consumers";${script}`],
+			{ input: JSON.stringify({ url, init }) },
+		);
+		if (said.code !== 0) throw new Error(`no answer of ${url}: ${said.stderr}`);
+		const { body, ...rest } = JSON.parse(said.stdout);
+		return new Response(body, rest);
+	}
+
+	/** Takes all that is left on its disk, to the last block. Again: what has become free since. */
+	async fillDisk(): Promise<void> {
+		const script = `
+			fallocate -o "$(stat -c %s "$0" 2>/dev/null || echo 0)" -l "$(df -B1 --output=avail "$1" | tail -n 1)" "$0"
+			cat /dev/zero >>"$0"`;
+		await this.runInside("sh", ["-c", script, this.#file(FILLER), this.#file(DATA)]);
+		const free = await this.freeBytes();
+		if (free > FULL) throw new Error(`${free} bytes are still free`);
+	}
+
+	async freeDisk(): Promise<void> {
+		await this.runInside("rm", ["-f", this.#file(FILLER)]);
+	}
+
+	async freeBytes(): Promise<number> {
+		const { stdout } = await this.runInside("df", ["-B1", "--output=avail", this.#file(DATA)]);
+		return Number(stdout.split("\n")[1]);
+	}
+
 	/** Everything goes, whatever state it is in. */
 	async close(): Promise<void> {
 		try {
@@ -163,9 +236,21 @@ export class PrivateEngine {
 			this.#first.stdin?.end();
 			await ended(this.#first, "the first process of the private engine");
 		} finally {
+			await this.#endClients();
 			await docker("rm", "--force", "--volumes", this.#holder);
 			rmSync(this.#folder, { recursive: true, force: true });
 		}
+	}
+
+	/** Those of a test that failed may still be at work, in a network that goes now. */
+	async #endClients(): Promise<void> {
+		const ids = (await docker("ps", "--all", "--quiet")).split("\n").filter(Boolean);
+		// Of others' containers some may be gone by now.
+		const { stdout } = await run("docker", [
+			...["inspect", "--type", "container", "--format", "{{.Id}} {{.HostConfig.NetworkMode}}", ...ids],
+		]);
+		const own = stdout.split("\n").filter((line) => line.endsWith(` ${this.network}`));
+		for (const line of own) await run("docker", ["rm", "--force", line.split(" ")[0] ?? ""]);
 	}
 
 	async #tidy(): Promise<void> {
@@ -173,6 +258,12 @@ export class PrivateEngine {
 		const ids = (await this.docker("ps", "--all", "--quiet")).split("\n").filter(Boolean);
 		if (ids.length > 0) await this.docker("rm", "--force", "--volumes", ...ids);
 		await this.end("SIGTERM");
+	}
+
+	/** For nsenter. */
+	get #inside(): string[] {
+		const [first] = descendants(this.#first.pid ?? 0);
+		return [`--target=${first}`, "--mount", "--pid", "--net"];
 	}
 
 	#file(name: string): string {
@@ -184,7 +275,7 @@ export class PrivateEngine {
 		return {
 			...Object.fromEntries(WAY_OUT.flatMap((key) => (key in machine ? [[key, machine[key]]] : []))),
 			hosts: [this.host],
-			"data-root": this.#file("data"),
+			"data-root": this.#file(DATA),
 			"exec-root": this.#file("run"),
 			pidfile: this.#file("dockerd.pid"),
 			// systemd knows no process by the id that it has in here.
@@ -192,13 +283,26 @@ export class PrivateEngine {
 		};
 	}
 
+	/** One by one: each lies there twice while it is loaded. */
 	async #load(images: readonly string[]): Promise<void> {
-		const { code, stderr } = await run("sh", [
-			...["-c", 'docker save "$@" | docker --host "$0" load', this.host, ...images],
-		]);
-		if (code !== 0) throw new Error(`the images could not be loaded: ${stderr}`);
+		for (const image of images) {
+			const script = 'docker save "$1" | docker --host "$0" load';
+			const { code, stderr } = await run("sh", ["-c", script, this.host, image]);
+			if (code !== 0) throw new Error(`the image ${image} could not be loaded: ${stderr}`);
+		}
 		await this.docker("image", "inspect", ...images);
 	}
+}
+
+/** Nothing is kept for root: what is full is full for everybody. @returns the file */
+async function makeDisk(folder: string, mib: number): Promise<string> {
+	const file = join(folder, "disk");
+	mkdirSync(join(folder, DATA));
+	const { code, stderr } = await run("mkfs.ext4", ["-q", "-m", "0", file, `${mib}M`], {
+		env: { PATH: `${process.env.PATH}:${SYSTEM_FOLDERS}` },
+	});
+	if (code !== 0) throw new Error(`no disk could be made: ${stderr}`);
+	return file;
 }
 
 function machineConfiguration(): Record<string, unknown> {

@@ -8,7 +8,7 @@ import { MLFLOW_VERSION, PARTS } from "../../../infra/contract.ts";
 import { readObjects } from "../../../infra/object-stream.ts";
 import { ensureImages } from "../build-images.ts";
 import type { Context } from "../command.ts";
-import { ensureDiskSpace } from "../disk.ts";
+import { ensureDiskSpace, isDiskFull } from "../disk.ts";
 import { type Container, containersOf, imageNames, partOf } from "../docker.ts";
 import { OpsError } from "../errors.ts";
 import { exec, lastLine } from "../exec.ts";
@@ -181,7 +181,7 @@ async function onDisk(path: string): Promise<void> {
 }
 
 function asDiskFull(error: unknown, root: string): unknown {
-	if ((error as NodeJS.ErrnoException).code !== "ENOSPC") return error;
+	if (!isDiskFull(error)) return error;
 	return new OpsError(
 		{
 			code: "DISK_FULL",

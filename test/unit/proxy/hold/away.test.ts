@@ -144,6 +144,24 @@ describe("an MLflow whose database is away", () => {
 		expect(JSON.parse(answer.body).error_code).toBe("TEMPORARILY_UNAVAILABLE");
 	});
 
+	test("a full disk of it is called so: at once where it may not be sent again, else when the wait is over", async () => {
+		await it.close();
+		it = await rig({ holdSeconds: 1 });
+		const says = '{"error_code":"BAD_REQUEST","message":"(psycopg2.errors.DiskFull) could not extend file"}';
+		it.upstream.answer = (_req, res, { url }) => {
+			if (url.includes("max_results=1")) return void res.end("{}");
+			res.writeHead(400, { "content-type": "application/json" }).end(says);
+		};
+		for (const route of ["registered-models/rename", "runs/log-metric"]) {
+			const begun = performance.now();
+			const answer = await exchange(it.port, send("POST", `${API}/${route}`));
+			expect([answer.status, answer.code]).toEqual([503, "DATABASE_FULL"]);
+			expect(JSON.parse(answer.body).message).toContain("disk");
+			expect(performance.now() - begun).toBeLessThan(3_000);
+		}
+		expect(asked(`${API}/runs/log-metric`)).toBeGreaterThan(1);
+	});
+
 	test("an error of MLflow's that is about what was asked for is passed on as it is", async () => {
 		const says =
 			'{"error_code":"BAD_REQUEST","message":"(psycopg2.errors.NumericValueOutOfRange) bigint out of range"}';
