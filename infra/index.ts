@@ -7,7 +7,7 @@
 import { Api } from "./api.ts";
 import { apiSettings } from "./api-settings.ts";
 import { configuration } from "./configuration.ts";
-import { hostName } from "./contract.ts";
+import { hostName, type Part } from "./contract.ts";
 import { Door, doorSettings } from "./door.ts";
 import { Funnel } from "./funnel.ts";
 import { Minio } from "./minio.ts";
@@ -17,7 +17,11 @@ import { Postgres, postgresSettings } from "./postgres.ts";
 import { joinKey } from "./tailnet-key.ts";
 import { createVolumes } from "./volumes.ts";
 
-export default async function program() {
+/**
+ * @param optional which of the parts that not every stack has are there; not said: those of the settings. What is put
+ * back is made as it was, not as the settings are.
+ */
+export default async function program(optional?: ReadonlySet<Part>) {
 	const { settings, stackName, passwords, identities, secretEnv, joining } = configuration();
 	const networks = createNetworks(stackName);
 	const { data, service } = createVolumes(stackName);
@@ -52,8 +56,9 @@ export default async function program() {
 		after: [postgres, minio, mlflow],
 	});
 	new Api({ stackName, ...apiSettings(settings), secretEnv, networks, service, after: [door] });
-	const authKey = await joinKey(joining, stackName, settings);
-	if (settings.funnel === "on") new Funnel({ stackName, settings, authKey, networks, data, after: [door] });
+	const funnel = optional?.has("tailscale") ?? settings.funnel === "on";
+	const authKey = funnel ? await joinKey(joining, stackName, settings) : undefined;
+	if (funnel) new Funnel({ stackName, settings, authKey, networks, data, after: [door] });
 
 	return { url: `http://localhost:${settings.port}`, clientsNetwork: hostName.network(stackName, "clients") };
 }

@@ -13,6 +13,7 @@ import { OpsError } from "./errors.ts";
 import { examine } from "./health.ts";
 import { type Held, Holds } from "./holds.ts";
 import type { Identity } from "./identity.ts";
+import { optionalIn } from "./stack/declared.ts";
 import { resourcesOf } from "./stack/state.ts";
 import type { LastGood, Plan, StackHandle, UpResult } from "./stack.ts";
 import { list } from "./text.ts";
@@ -114,22 +115,32 @@ async function putBack(
 	try {
 		await stack.up({ asIn });
 		await release();
-		await awaitHealth(identity, { report, interrupted });
+		// The settings may want a part by now that is not there again.
+		await awaitHealth({ ...identity, funnel: optionalIn(asIn).has("tailscale") }, { report, interrupted });
 	} catch (second) {
 		const why = second instanceof OpsError ? second.problem.what : (second as Error).message;
 		return problem(cause, {
 			code: "NOT_PUT_BACK",
 			what: `The change failed, and ${identity.name} could not be put back to what it was.`,
 			also: `Putting it back failed as well: ${why}`,
-			fix: "Take the change back (npx mlgate config set ...), then: npx mlgate up",
+			fix: `${known(cause) ?? "Take the change back (npx mlgate config set ...)"}, then: npx mlgate up`,
 		});
 	}
 	return problem(cause, {
 		code: "PUT_BACK",
 		what: `The change failed. ${identity.name} was put back: it runs as it did before.`,
 		also: "The settings still say what they said.",
-		fix: "Mend what it says, or take the change back; npx mlgate preview shows it.",
+		fix: `${known(cause) ?? "Mend what it says"}, or take the change back; npx mlgate preview shows it.`,
 	});
+}
+
+/** Codes of problems of which no more is known than that they are there. */
+const UNKNOWN: ReadonlySet<string> = new Set(["NOT_HEALTHY", "PART_UNHEALTHY", "PULUMI_FAILED"]);
+
+/** What mends the cause, where that is known. */
+function known(cause: unknown): string | undefined {
+	if (!(cause instanceof OpsError) || UNKNOWN.has(cause.problem.code)) return undefined;
+	return cause.problem.fix.replace(/\.$/, "");
 }
 
 function problem(
@@ -137,7 +148,9 @@ function problem(
 	{ code, what, also, fix }: { code: string; what: string; also: string; fix: string },
 ): OpsError {
 	const first = cause instanceof OpsError ? cause.problem : undefined;
-	const why = `${first?.what ?? (cause as Error).message} ${also}`;
+	const why = [first?.what ?? (cause as Error).message, first && !UNKNOWN.has(first.code) && first.why, also]
+		.filter(Boolean)
+		.join(" ");
 	return new OpsError(
 		{ code, kind: "unhealthy", what, why, fix, ...(first?.said && { said: first.said }) },
 		{ cause },

@@ -2,7 +2,7 @@
 import type { Part } from "../../infra/contract.ts";
 import { containerOf, lastLines } from "./docker.ts";
 import { OpsError, type Problem } from "./errors.ts";
-import { examine, type Health, type PartHealth, START, type Verdict } from "./health.ts";
+import { examine, type Finding, type Health, type PartHealth, START, type Verdict } from "./health.ts";
 import type { Identity } from "./identity.ts";
 import type { Report } from "./report.ts";
 import { sleep } from "./sleep.ts";
@@ -94,18 +94,28 @@ export async function notHealthy(
 		others.map(({ what }) => what),
 		fix,
 		said,
+		first,
 	);
 }
 
-const problem = (what: string, others: readonly string[], fix: string, said?: Problem["said"]): OpsError =>
-	new OpsError({
-		code: "NOT_HEALTHY",
+function problem(
+	what: string,
+	others: readonly string[],
+	fix: string,
+	said?: Problem["said"],
+	{ code = "NOT_HEALTHY", why }: Pick<Finding, "code" | "why"> = {},
+): OpsError {
+	const also = others.length > 0 ? `Also: ${others.join(" ")}` : undefined;
+	const whole = [why, also].filter(Boolean).join(" ");
+	return new OpsError({
+		code,
 		kind: "unhealthy",
 		what,
-		...(others.length > 0 ? { why: `Also: ${others.join(" ")}` } : {}),
+		...(whole && { why: whole }),
 		fix,
 		...(said && { said }),
 	});
+}
 
 async function lastWords(name: string, part: Part): Promise<Problem["said"]> {
 	const container = await containerOf(name, part);

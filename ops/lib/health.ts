@@ -9,6 +9,7 @@ import { type Container, containersOf, dataVolumesOf, failingCheck, imageNames, 
 import { type Check, control } from "./door.ts";
 import { OpsError } from "./errors.ts";
 import { examineFunnel } from "./funnel/examine.ts";
+import { keyRefused, refusalOf } from "./funnel/refused-key.ts";
 import type { Identity } from "./identity.ts";
 import { heldBy, isKeeper } from "./keeper.ts";
 import { LOOPBACK } from "./port.ts";
@@ -31,7 +32,10 @@ export interface PartHealth {
 
 export interface Finding {
 	part?: Part;
+	/** Where more is known than that it does not work. */
+	code?: string;
 	what: string;
+	why?: string;
 	fix: string;
 }
 
@@ -71,15 +75,18 @@ export async function examine({ name, port, url, funnel }: Identity): Promise<He
 	const [door, api, node] = [running("door"), running("api"), running("tailscale")];
 	// Nobody behind a starting part can answer yet.
 	const answers = door !== undefined && parts.every(({ health }) => health !== "starting");
-	const [checks, full] = await Promise.all([
+	const [checks, full, refused] = await Promise.all([
 		answers ? roundTrips(name, port, api && (() => checkApi(door, api, isReference(api, images)))) : [],
 		keeper ? fullDisks(keeper) : [],
+		refusedNode(found),
 	]);
 	const funnelled = answers && node && funnel ? await examineFunnel(name, node) : undefined;
 
 	const findings = [
 		...full,
-		...found.flatMap(({ part, container }) => troubleOf(part, container) ?? []),
+		...found.flatMap(({ part, container }) =>
+			part === "tailscale" && refused ? refused : (troubleOf(part, container) ?? []),
+		),
 		...(door ? wrongPort(door, port) : []),
 		...(node && !funnel ? [NOT_WANTED] : []),
 		...(funnelled?.findings ?? []),
@@ -155,6 +162,16 @@ async function fullDisks(keeper: Container): Promise<Finding[]> {
 			fix: "Free some space on the disk where Docker keeps its volumes (docker image prune removes images that nobody uses); the stack then goes on by itself.",
 		},
 	];
+}
+
+/** A node that does not come up says why in its own words, whatever state its container happens to be in. */
+async function refusedNode(
+	found: readonly { part: Part; container?: Container | undefined }[],
+): Promise<Finding | undefined> {
+	const node = found.find(({ part }) => part === "tailscale")?.container;
+	if (!node || (node.State.Status === "running" && node.State.Health?.Status === "healthy")) return undefined;
+	const said = await refusalOf(node);
+	return said === undefined ? undefined : { part: "tailscale", ...keyRefused(said) };
 }
 
 /** What is wrong with a part's container, if anything. */

@@ -288,7 +288,7 @@ class Handle implements StackHandle {
 			};
 			try {
 				await automation.up({
-					...(asIn && { program: asItWas(program as PulumiFn, asIn) }),
+					...(asIn && { program: asItWas(program, asIn) }),
 					refresh: true,
 					showSecrets: false,
 					onEvent: log.take,

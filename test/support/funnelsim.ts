@@ -40,6 +40,8 @@ export interface FunnelSim {
 	/** Asks or changes something: see admin.go. */
 	// biome-ignore lint/suspicious/noExplicitAny: each test names the fields it looks at
 	admin(method: "GET" | "POST", path: string): Promise<any>;
+	/** Makes the gateway a new node: nothing is left of its state but a certificate. It must not run. */
+	forget(): Promise<void>;
 	/** One request to the public URL. Fails if the connection does. */
 	send(way: Way, path: string, sent?: Sent): Promise<Said>;
 	stop(): Promise<void>;
@@ -84,6 +86,7 @@ export async function attach(authKey: string, fresh = false): Promise<FunnelSim>
 	return {
 		...{ authKey, controlUrl: `http://${address}:9911`, address, name, ca: certificate.ca, member, admin },
 		send: (way, path, sent = {}) => send({ address, port: PORTS[way], name, ca: certificate.ca }, path, sent),
+		forget: () => seed(certificate),
 		stop: async () => {
 			await run("docker", ["rm", "-f", CONTAINER]);
 		},

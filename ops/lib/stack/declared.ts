@@ -1,6 +1,7 @@
 /** What the program declares, seen while it runs in this process, and what it declared when all was well. */
 import { output, runtime, secret } from "@pulumi/pulumi";
 import type { PulumiFn } from "@pulumi/pulumi/automation/index.js";
+import { OPTIONAL_PARTS, type Part } from "../../../infra/contract.ts";
 import { nameOf } from "./events.ts";
 import { type Deployment, RESOURCE_TYPE, resourceKey, resourcesOf } from "./state.ts";
 
@@ -35,14 +36,24 @@ export function lastGoodOf(state: Deployment): LastGood {
 	return new Map(containers.map(({ urn, inputs = {} }) => [nameOf(urn), plain(inputs) as Inputs]));
 }
 
-/** The same program with those containers as they were, whatever it says of them by now. */
-export function asItWas(program: PulumiFn, last: LastGood): PulumiFn {
+/** @param optional those of the parts that not every stack has; not said: as the settings have it */
+type Program = (optional?: ReadonlySet<Part>) => ReturnType<PulumiFn>;
+
+/** Those of the optional parts that were there. */
+export const optionalIn = (last: LastGood): ReadonlySet<Part> =>
+	new Set([...OPTIONAL_PARTS].filter((part) => last.has(part)));
+
+/**
+ * The same program with those containers as they were, whatever it says of them by now: a part that was there is, and
+ * one that was not is not made again.
+ */
+export function asItWas(program: Program, last: LastGood): PulumiFn {
 	return async () => {
 		runtime.registerStackTransformation(({ type, name, opts }) => {
 			const props = type === RESOURCE_TYPE.container ? last.get(name) : undefined;
 			return props && { props: { ...props }, opts };
 		});
-		return program();
+		return program(optionalIn(last));
 	};
 }
 

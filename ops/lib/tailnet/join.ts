@@ -2,6 +2,7 @@
 import type { Context } from "../command.ts";
 import { containerOf } from "../docker.ts";
 import { askJson, type NodeStatus } from "../funnel/node.ts";
+import { refusalOf } from "../funnel/refused-key.ts";
 import type { StackHandle } from "../stack.ts";
 import { TailnetApi } from "./api.ts";
 import { consentOf } from "./consent.ts";
@@ -21,9 +22,10 @@ export async function prepareTailnet(context: Context, stack: StackHandle): Prom
 	if (!(await hasJoined(name))) await stack.forgetTailnetKey();
 }
 
-/** One that is stopped may have; it keeps what it knows. */
+/** One that is stopped may have, unless its key was refused; it keeps what it knows. */
 async function hasJoined(name: string): Promise<boolean> {
 	const node = await containerOf(name, "tailscale");
+	if (node && node.State.Health?.Status !== "healthy" && (await refusalOf(node)) !== undefined) return false;
 	if (node?.State.Status !== "running") return node !== undefined;
 	const status = await askJson<Pick<NodeStatus, "BackendState">>(node, ["status", "--json", "--peers=false"]);
 	return status.BackendState !== "NeedsLogin";

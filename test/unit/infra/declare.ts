@@ -1,7 +1,7 @@
 /** Runs the program under Pulumi's mocks and keeps what it declared: inputs as sent, options as given. */
 import { randomBytes } from "node:crypto";
 import * as pulumi from "@pulumi/pulumi";
-import { PROJECT } from "../../../infra/contract.ts";
+import { type Part, PROJECT } from "../../../infra/contract.ts";
 import program from "../../../infra/index.ts";
 import { SECRET_KEYS, type SecretKey } from "../../../infra/secret-keys.ts";
 
@@ -44,6 +44,7 @@ export async function declare(
 	stack = "unit",
 	/** More secrets of the user's, or others in place of the usual ones. */
 	given: Readonly<Record<string, string>> = {},
+	optional?: ReadonlySet<Part>,
 ): Promise<Declaration> {
 	const secrets = Object.fromEntries(
 		SECRET_KEYS.map((key) => [key, randomBytes(30).toString("base64url")]),
@@ -83,7 +84,7 @@ export async function declare(
 			options.set(`${type} ${name}`, opts);
 			return undefined;
 		});
-		return program();
+		return program(optional);
 	});
 	// Outputs of components are still on their way.
 	await pulumi.runtime.disconnect();

@@ -10,6 +10,7 @@ import {
 	OPTIONAL_PARTS,
 	PARTS,
 	PATH,
+	type Part,
 	SECRET_FILE,
 	UID,
 } from "../../../infra/contract.ts";
@@ -406,6 +407,13 @@ describe("the node in the tailnet", () => {
 			Web: { [at]: { Handlers: { "/": { Proxy: "http://door-ident:5000" } } } },
 			AllowFunnel: { [at]: true },
 		});
+	});
+
+	it("is there as it was, whatever the settings say, when a stack is put back", async () => {
+		const parts = async (funnel: string, optional: readonly Part[]) =>
+			partsOf(await declare({ funnel }, "team", {}, new Set(optional))).map(({ name }) => name);
+		expect(await parts("on", [])).not.toContain("tailscale");
+		expect(await parts("off", ["tailscale"])).toContain("tailscale");
 	});
 
 	it("tells the door who members are, and says nothing of the tailnet while it is off", async () => {

@@ -47,6 +47,18 @@ describe("what the program declares", () => {
 		expect(sent.mlflow).toMatchObject({ name: "s-mlflow", memory: 64 });
 	});
 
+	it("has the optional parts that there were, and no others", async () => {
+		const asked: unknown[] = [];
+		for (const names of [["door"], ["door", "tailscale"]]) {
+			const program = async (optional?: ReadonlySet<string>) => {
+				asked.push([...(optional ?? ["not said"])]);
+				return {};
+			};
+			await asItWas(program, new Map(names.map((name) => [name, {}])))();
+		}
+		expect(asked).toEqual([[], ["tailscale"]]);
+	});
+
 	it("can be made as it was when all was well", async () => {
 		const last = new Map([["mlflow", { name: "s-mlflow", envs: ["A=old"] }]]);
 		const props = { name: "s-mlflow", envs: ["A=new"], extra: true };
