@@ -17,10 +17,7 @@ import { Postgres, postgresSettings } from "./postgres.ts";
 import { joinKey } from "./tailnet-key.ts";
 import { createVolumes } from "./volumes.ts";
 
-/**
- * @param optional which of the parts that not every stack has are there; not said: those of the settings. What is put
- * back is made as it was, not as the settings are.
- */
+/** @param optional what is there of the parts that not every stack has (to put back what was); not said: by the settings. */
 export default async function program(optional?: ReadonlySet<Part>) {
 	const { settings, stackName, passwords, identities, secretEnv, joining } = configuration();
 	const networks = createNetworks(stackName);
@@ -59,6 +56,5 @@ export default async function program(optional?: ReadonlySet<Part>) {
 	const funnel = optional?.has("tailscale") ?? settings.funnel === "on";
 	const authKey = funnel ? await joinKey(joining, stackName, settings) : undefined;
 	if (funnel) new Funnel({ stackName, settings, authKey, networks, data, after: [door] });
-
 	return { url: `http://localhost:${settings.port}`, clientsNetwork: hostName.network(stackName, "clients") };
 }
