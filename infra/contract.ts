@@ -84,6 +84,12 @@ export const ALIAS = {
 	tracking: "mlflow",
 } as const;
 
+/**
+ * The app capability by which a grant in the tailnet's policy gives a role at the door. Under a domain that is nobody's,
+ * so that no other app's is called the same.
+ */
+export const ROLE_CAPABILITY = "mlgate.internal/cap/mlgate";
+
 /** The user ids the containers run as. */
 export const UID = {
 	postgres: 10001,

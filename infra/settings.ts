@@ -339,7 +339,7 @@ export const SETTINGS = {
 		default: () => "{}",
 		unit: "",
 		meaning:
-			"Which role members of the tailnet have without a password, by login or by the domain of their logins. Whoever is not named is a stranger.",
+			"Which role members of the tailnet have without a password, by login or by the domain of their logins. Whoever is not named, and has no role by a grant of the tailnet's policy, is a stranger.",
 		restarts: ["door"],
 	},
 	"funnel.memory": {

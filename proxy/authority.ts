@@ -3,6 +3,7 @@ import type { IncomingHttpHeaders, IncomingMessage, ServerResponse } from "node:
 import type { Listener } from "../infra/contract.ts";
 import type { Role } from "./roles.ts";
 import type { Scope } from "./scopes.ts";
+import type { GrantedRole } from "./tailnet/grant.ts";
 
 export interface Identity {
 	/** `tailnet`: nothing was sent but who somebody is in the tailnet, so any page in their browser may send it. */
@@ -11,8 +12,10 @@ export interface Identity {
 	user: string;
 	/** Effective: the lower of the credential's and its owner's, now. */
 	role: Role;
-	/** Token id, session id, user id, or `tailnet:<login>`. */
+	/** Token id, session id, user id, `tailnet:<login>`, or `grant:<login>` where the tailnet's policy gives the role. */
 	credential: string;
+	/** The role that the tailnet's policy grants, if it is by that. */
+	granted?: GrantedRole;
 	/** A token's name. */
 	name?: string;
 	/** What a token is held to besides its role; absent: nothing. */
@@ -40,6 +43,8 @@ export interface RequestFacts {
 	remoteAddress: string;
 	/** A login of the tailnet's, vouched for by its gateway. */
 	tailnet?: string | undefined;
+	/** The role that the tailnet's policy grants that login here. */
+	granted?: GrantedRole | undefined;
 	/** `scheme://host[:port]` of this request as we see it; the host is one of the listener's own. */
 	origin: string;
 }

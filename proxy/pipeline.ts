@@ -236,6 +236,7 @@ export function openPipeline(options: PipelineOptions): Handle {
 			listener: listener.name,
 			remoteAddress: x.address,
 			tailnet: caller?.login,
+			granted: caller?.granted,
 			origin: `${listener.trust.scheme}://${req.headers.host?.toLowerCase()}`,
 		};
 		if (isPage(path)) {

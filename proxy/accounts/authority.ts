@@ -1,8 +1,9 @@
 /** Who is asking. Everything is decided from memory; only a password's first check in a minute costs more. */
 import { timingSafeEqual } from "node:crypto";
 import type { Authority, Check, Identity, RequestFacts } from "../authority.ts";
-import { atLeast, lower, type Role } from "../roles.ts";
-import type { Members } from "../tailnet/members.ts";
+import { atLeast, lower } from "../roles.ts";
+import type { GrantedRole } from "../tailnet/grant.ts";
+import type { Members, Membership } from "../tailnet/members.ts";
 import { type Cookies, CSRF_COOKIE, CSRF_HEADER, cookieValues, plantedCookies } from "./cookies.ts";
 import type { Jwts } from "./jwt.ts";
 import { looksLikeJwt } from "./jwt.ts";
@@ -165,7 +166,8 @@ export class AccountsAuthority implements Authority {
 			return session && (over === undefined || over === "SESSION_IDLE") ? session.user.role : undefined;
 		}
 		if (identity.kind === "tailnet") {
-			const member = this.#member(identity.user);
+			// A grant that is taken back ends at the next request: the gateway tells of it then, and not before.
+			const member = this.#member(identity.user, identity.granted);
 			return typeof member === "string" ? undefined : member?.role;
 		}
 		const user = store.snapshot.users.get(identity.credential);
@@ -178,25 +180,34 @@ export class AccountsAuthority implements Authority {
 	 * What a login of the tailnet may do; undefined: it is not known here. A user of that name may narrow it: whom an
 	 * admin has disabled does not come back through the tailnet.
 	 */
-	#member(login: string): { role: Role } | "USER_DISABLED" | undefined {
+	#member(login: string, granted?: GrantedRole): Membership | "USER_DISABLED" | undefined {
 		const { members, store } = this.#parts;
-		const role = members.roleOf(login);
-		if (role === undefined) return undefined;
-		const user = store.snapshot.userNamed(userName(login) ?? "");
-		if (user === undefined) return { role };
-		return user.disabled === null && !user.system ? { role: lower(role, user.role) } : "USER_DISABLED";
+		const member = members.roleOf(login, granted);
+		const user = member && store.snapshot.userNamed(userName(login) ?? "");
+		if (member === undefined || user === undefined) return member;
+		const { role } = member;
+		return user.disabled === null && !user.system
+			? { ...member, role: lower(role, user.role) }
+			: "USER_DISABLED";
 	}
 
 	#byTailnet(facts: RequestFacts): AccountVerdict {
-		const { tailnet: login } = facts;
-		const member = login === undefined || isForeignRead(facts) ? undefined : this.#member(login);
+		const { tailnet: login, granted } = facts;
+		const member = login === undefined || isForeignRead(facts) ? undefined : this.#member(login, granted);
 		if (login === undefined || member === undefined)
 			return { ok: false, presented: false, reason: "NO_CREDENTIAL" };
 		if (typeof member === "string") return refuse(member);
-		const { role } = member;
+		const { role, byGrant } = member;
 		return {
 			ok: true,
-			identity: { kind: "tailnet", user: login, role, credential: `tailnet:${login}`, generation: 0 },
+			identity: {
+				kind: "tailnet",
+				user: login,
+				role,
+				credential: `${byGrant ? "grant" : "tailnet"}:${login}`,
+				...(byGrant && granted && { granted }),
+				generation: 0,
+			},
 		};
 	}
 

@@ -78,9 +78,13 @@ export function doorRoutes({
 		],
 		[
 			"/door/whoami",
-			({ user, role, kind, credential, name }) => ({
+			({ user, role, kind, credential, granted, name }) => ({
 				status: 200,
-				value: { user, role, kind, credential, ...(name === undefined ? {} : { name }) },
+				value: {
+					...{ user, role, kind, credential },
+					...(granted && { granted }),
+					...(name === undefined ? {} : { name }),
+				},
 			}),
 		],
 		[

@@ -200,9 +200,10 @@ export class Visits {
 	}
 
 	/** Members of the tailnet are known without an account, and have nothing here that could be changed. */
-	#member({ method, path }: PageFacts, { user, role }: Identity): Answer {
+	#member({ method, path }: PageFacts, { user, role, granted }: Identity): Answer {
+		const by = granted ? "by a grant of the tailnet's policy" : "by who you are in the tailnet";
 		const texts = [
-			`You are ${user}, ${role}, by who you are in the tailnet: nothing to type, nothing to sign out of.`,
+			`You are ${user}, ${role}, ${by}: nothing to type, nothing to sign out of.`,
 			"API tokens and sessions belong to accounts with a password. Sign in with yours, or ask an admin for an invitation.",
 		];
 		const page = message("Your account", texts, { href: `/login?next=${pageOf(path)}`, label: "Sign in" });

@@ -5,12 +5,15 @@
  */
 import type { IncomingHttpHeaders } from "node:http";
 import { BlockList, isIP } from "node:net";
+import { type GrantedRole, grantedRole } from "./grant.ts";
 
 export interface Caller {
 	/** The client's own address, as the gateway saw it. */
 	address: string;
 	/** A member of the tailnet, in lower case. Nobody from the public internet has one. */
 	login?: string;
+	/** What the tailnet's policy grants them here, if it does. */
+	granted?: GrantedRole;
 }
 
 /** Where nodes of a tailnet have their addresses; nobody comes from there through Funnel. */
@@ -43,5 +46,7 @@ export function callerOf(headers: IncomingHttpHeaders, peer: string): Caller {
 		login !== undefined &&
 		LOGIN.test(login) &&
 		isOfTailnet(address);
-	return isMember ? { address, login } : { address };
+	if (!isMember) return { address };
+	const granted = grantedRole(one(headers["tailscale-app-capabilities"]));
+	return { address, login, ...(granted && { granted }) };
 }

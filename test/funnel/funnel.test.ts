@@ -5,6 +5,7 @@
 import { randomBytes } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { ROLE_CAPABILITY } from "../../infra/contract.ts";
 import { imageRef } from "../../infra/images.ts";
 import { python } from "../support/client.ts";
 import { type FunnelSim, type Sent, startFunnelSim, type Way } from "../support/funnelsim.ts";
@@ -241,21 +242,25 @@ describe("from the tailnet", () => {
 	});
 });
 
+const grant = (role: string) => JSON.stringify({ [ROLE_CAPABILITY]: [{ role }] });
+const SPOOFED_LOGIN = {
+	"tailscale-user-login": "root@example.org",
+	"tailscale-headers-info": "https://tailscale.com/s/serve-headers",
+	"x-forwarded-for": "100.64.0.7",
+};
+
 /** What a client may try to say of itself. */
 const SPOOFS: Record<string, Record<string, string | readonly string[]>> = {
-	"identity headers": {
-		"tailscale-user-login": "root@example.org",
-		"tailscale-user-name": "root",
-		"tailscale-headers-info": "https://tailscale.com/s/serve-headers",
-		"x-forwarded-for": "100.64.0.7",
-	},
+	"identity headers": { ...SPOOFED_LOGIN, "tailscale-user-name": "root" },
 	"underscore twins": { tailscale_user_login: "root@example.org", tailscale_headers_info: "x" },
 	"a Connection header that would strip Tailscale's": {
 		connection: "Tailscale-Funnel-Request, Tailscale-User-Login, X-Forwarded-For",
 		"tailscale-user-login": "root@example.org",
 	},
 	"a forged funnel header": { "tailscale-funnel-request": "?0" },
-	"a capability": { "tailscale-app-capabilities": '{"mlgate":[{"role":"admin"}]}' },
+	"a capability": { "tailscale-app-capabilities": grant("admin") },
+	"a capability beside a login": { ...SPOOFED_LOGIN, "tailscale-app-capabilities": grant("editor") },
+	"a capability with underscores": { tailscale_app_capabilities: grant("editor") },
 	"forwarded addresses": {
 		"x-forwarded-for": ["100.64.0.7", "127.0.0.1"],
 		forwarded: "for=100.64.0.7",
@@ -339,6 +344,72 @@ describe("a spoof gains nothing", () => {
 			...["--silent", "--header", `Host: ${sim.name}:8443`, `http://localhost:${port}${READ}`],
 		]);
 		expect(stdout).toContain("Host header");
+	});
+});
+
+describe("a role by a grant of the tailnet's policy", () => {
+	const roles = (names: string) => sim.admin("POST", `/grant?roles=${encodeURIComponent(names)}`);
+	const who = async (headers: Record<string, string> = {}) => {
+		const { status, text } = await sim.send("tailnet", "/door/whoami", { headers });
+		return status === 200 ? JSON.parse(text) : status;
+	};
+	const becomes = (role: string | undefined) => eventually(who, (found) => found.role === role);
+
+	beforeAll(async () => {
+		await set("funnel.tailnet", "{}");
+		await mustRun(["up", "--yes"]);
+	});
+
+	afterAll(async () => {
+		await roles("");
+		await set("funnel.tailnet", JSON.stringify({ [sim.member.login]: "editor" }));
+		await mustRun(["up", "--yes"]);
+	});
+
+	test("whom nobody names is a stranger; a grant makes them viewer or editor, and nothing more", async () => {
+		expect(await who()).toBe(401);
+		await roles("viewer");
+		expect(await becomes("viewer")).toEqual({
+			user: sim.member.login,
+			role: "viewer",
+			kind: "tailnet",
+			credential: `grant:${sim.member.login}`,
+			granted: "viewer",
+		});
+		const refused = await sim.send("tailnet", CREATE, { ...create("by-viewer"), headers: json });
+		expect(refused).toMatchObject({ status: 403, error: "ROLE_EDITOR" });
+		await roles("viewer editor");
+		expect(await becomes("editor")).toMatchObject({ granted: "editor" });
+		expect((await sim.send("tailnet", CREATE, { ...create("by-grant"), headers: json })).status).toBe(200);
+		const rows = await eventually(
+			() => audited(`detail::text like '%by-grant-${RUN}%' and credential = 'grant:${sim.member.login}'`),
+			(found) => found[0] !== "",
+		);
+		expect(rows).toEqual([`${sim.member.login}|${sim.member.address}|ident`]);
+		const account = await sim.send("tailnet", "/account", { headers: { accept: "text/html" } });
+		expect(account.text).toContain("by a grant of the tailnet");
+		await roles("admin");
+		expect(await becomes(undefined)).toBe(401);
+	});
+
+	test("what a client says of its grants gains nothing, whatever the policy grants", async () => {
+		const forged = { "tailscale-app-capabilities": grant("editor") };
+		const names = ["", "viewer"];
+		for (const granted of names) {
+			await roles(granted);
+			await becomes(granted || undefined);
+			const found = await who(forged);
+			expect(granted ? found.role : found).toBe(granted || 401);
+			expect((await sim.send("funnel", "/door/whoami", { headers: forged })).status).toBe(401);
+			const member = { ...SPOOFED_LOGIN, ...forged };
+			expect((await sim.send("funnel", "/door/whoami", { headers: member })).status).toBe(401);
+			expect(await localStatus("/door/whoami", member)).toBe("401");
+		}
+	});
+
+	test("the node serves what it was given, with the capability that it asks for", async () => {
+		const { code, json } = await answer(["verify", "funnel"]);
+		expect([code, wrong(json.checks)]).toEqual([0, []]);
 	});
 });
 

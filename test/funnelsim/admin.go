@@ -117,6 +117,23 @@ func (s *sim) admin() http.Handler {
 		s.control.SetNodeCapMap(node.Key, caps)
 		return done, nil
 	})
+	// The roles at the door that the tailnet's policy grants every node from now on: ?roles=viewer editor; none: no grant.
+	answer("POST /grant", func(r *http.Request) (any, error) {
+		var values []tailcfg.RawMessage
+		for _, role := range strings.Fields(r.URL.Query().Get("roles")) {
+			value, err := json.Marshal(map[string]string{"role": role})
+			if err != nil {
+				return nil, err
+			}
+			values = append(values, tailcfg.RawMessage(value))
+		}
+		var granted tailcfg.PeerCapMap
+		if values != nil {
+			granted = tailcfg.PeerCapMap{roleCapability: values}
+		}
+		s.control.SetGlobalAppCaps(granted)
+		return done, nil
+	})
 	// Whether the tailnet has HTTPS switched on; nodes hear of it with their next map: ?on=true.
 	answer("POST /https", func(r *http.Request) (any, error) {
 		on, err := strconv.ParseBool(r.URL.Query().Get("on"))

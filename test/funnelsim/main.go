@@ -32,6 +32,8 @@ const (
 	domain = "tail-scale.ts.net"
 	// The port that the gateway answers on.
 	gatewayPort = "8443"
+	// By which the tailnet's policy grants a role.
+	roleCapability = "mlgate.internal/cap/mlgate"
 )
 
 // grants is what a tailnet gives a node that may use Funnel; control sends it to every node.

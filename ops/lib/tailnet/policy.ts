@@ -75,7 +75,10 @@ function letsMembersIn(policy: Policy, tag: string): boolean {
 			from: [...texts(src), ...texts(users)],
 			to: [...texts(dst), ...texts(ports)].map((one) => one.slice(0, one.lastIndexOf(":"))),
 		})),
-		...list(grants).map(({ src, dst }) => ({ from: texts(src), to: texts(dst) })),
+		...list(grants)
+			// One that gives roles alone (`app`) opens no port.
+			.filter(({ ip }) => texts(ip).length > 0)
+			.map(({ src, dst }) => ({ from: texts(src), to: texts(dst) })),
 	];
 	return rules.some(
 		({ from, to }) =>

@@ -404,7 +404,13 @@ describe("the node in the tailnet", () => {
 		const at = "${TS_CERT_DOMAIN}:8443";
 		expect(JSON.parse(file?.content ?? "")).toEqual({
 			TCP: { "8443": { HTTPS: true } },
-			Web: { [at]: { Handlers: { "/": { Proxy: "http://door-ident:5000" } } } },
+			Web: {
+				[at]: {
+					Handlers: {
+						"/": { Proxy: "http://door-ident:5000", AcceptAppCaps: ["mlgate.internal/cap/mlgate"] },
+					},
+				},
+			},
 			AllowFunnel: { [at]: true },
 		});
 	});

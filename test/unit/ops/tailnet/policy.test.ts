@@ -94,6 +94,11 @@ describe("what a policy lacks", () => {
 			`{"grants": [{"src": ["group:ml"], "dst": ["${TAG}"], "ip": ["*"]}]}`,
 			false,
 		],
+		[
+			"gives a group a role and opens nothing to it",
+			`{"grants": [{"src": ["group:ml"], "dst": ["${TAG}"], "app": {"mlgate.internal/cap/mlgate": [{"role": "editor"}]}}]}`,
+			true,
+		],
 		["lets a group reach everything", '{"grants": [{"src": ["group:it"], "dst": ["*"], "ip": ["*"]}]}', true],
 	])("has access for members only where it must: one that %s", (_, text, lacks) => {
 		expect(missing(text, WITH_MEMBERS).some(({ section }) => section === "grants")).toBe(lacks);

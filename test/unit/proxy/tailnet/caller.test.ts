@@ -1,4 +1,5 @@
 import { describe, expect, it } from "vitest";
+import { ROLE_CAPABILITY } from "../../../../infra/contract.ts";
 import { callerOf } from "../../../../proxy/tailnet/caller.ts";
 import { Gateway } from "../../../../proxy/tailnet/gateway.ts";
 import { Members } from "../../../../proxy/tailnet/members.ts";
@@ -69,6 +70,50 @@ describe("who stands behind a request of the gateway", () => {
 	});
 });
 
+describe("a role by a grant", () => {
+	const granting = (...values: unknown[]) => JSON.stringify({ [ROLE_CAPABILITY]: values });
+	const granted = (header: string, more: Record<string, string> = {}) =>
+		callerOf({ ...MEMBER, "tailscale-app-capabilities": header, ...more }, PEER).granted;
+
+	it("is the highest that Tailscale tells of", () => {
+		expect(granted(granting({ role: "viewer" }))).toBe("viewer");
+		expect(granted(granting({ role: "editor" }))).toBe("editor");
+		expect(granted(granting({ role: "viewer" }, { role: "editor", more: 1 }, { role: "nonsense" }))).toBe(
+			"editor",
+		);
+	});
+
+	it.each<[string, string]>([
+		["admin", granting({ role: "admin" })],
+		[
+			"another role",
+			granting({ role: "Editor" }, { role: ["editor"] }, { role: null }, {}, "editor", 1, null),
+		],
+		["no value", granting()],
+		["no list", JSON.stringify({ [ROLE_CAPABILITY]: { role: "editor" } })],
+		["another capability", '{"example.org/cap/mlgate":[{"role":"editor"}],"mlgate":[{"role":"editor"}]}'],
+		["nothing", ""],
+		["what is no JSON", "editor"],
+		["two headers as one", `${granting({ role: "editor" })}, ${granting({ role: "editor" })}`],
+		["an encoded one", "=?utf-8?q?{}?="],
+		...["null", "[]", "1", '"editor"'].map((json) => [json, json] as [string, string]),
+	])("is none for %s", (_what, header) => {
+		expect(callerOf({ ...MEMBER, "tailscale-app-capabilities": header }, PEER)).toEqual({
+			address: "100.64.0.7",
+			login: "ada@example.org",
+		});
+	});
+
+	it("is for members alone: not through Funnel, not for a node with a tag", () => {
+		const header = granting({ role: "editor" });
+		expect(granted(header, { "tailscale-funnel-request": "?1" })).toBeUndefined();
+		const { "tailscale-user-login": _, ...tagged } = MEMBER;
+		expect(callerOf({ ...tagged, "tailscale-app-capabilities": header }, PEER)).toEqual({
+			address: "100.64.0.7",
+		});
+	});
+});
+
 describe("the gateway", () => {
 	const request = (remoteAddress: string) => ({ headers: MEMBER, socket: { remoteAddress } }) as never;
 	const log = { warn: () => {} };
@@ -131,5 +176,19 @@ describe("the role of a member", () => {
 		["bob@sub.example.org", undefined],
 		["bob@notexample.org", undefined],
 		["bob@example.org.evil.example", undefined],
-	])("%s -> %s", (login, role) => expect(members.roleOf(login)).toBe(role));
+	])("%s -> %s", (login, role) => expect(members.roleOf(login)?.role).toBe(role));
+
+	it.each([
+		["has an own row, whatever the grant", "ada@example.org", "viewer", { role: "admin", byGrant: false }],
+		["has an own row, less than the grant", "low@example.org", "editor", { role: "viewer", byGrant: false }],
+		["is of a domain that is named", "bob@example.org", "editor", { role: "editor", byGrant: true }],
+		["is named nowhere", "bob@example.com", "viewer", { role: "viewer", byGrant: true }],
+	] as const)("of a grant, for who %s", (_who, login, granted, expected) => {
+		const named = {
+			"@example.org": "viewer",
+			"ada@example.org": "admin",
+			"low@example.org": "viewer",
+		} as const;
+		expect(new Members(named).roleOf(login, granted)).toEqual(expected);
+	});
 });

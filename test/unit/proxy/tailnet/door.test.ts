@@ -2,7 +2,9 @@
 import { request as ask } from "node:http";
 import pino from "pino";
 import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
+import { ROLE_CAPABILITY } from "../../../../infra/contract.ts";
 import { type Door, openDoor } from "../../../../proxy/door.ts";
+import type { Role } from "../../../../proxy/roles.ts";
 import {
 	ACTOR,
 	basic,
@@ -211,6 +213,71 @@ describe("a member of the tailnet", () => {
 	});
 });
 
+describe("a member with a grant of the tailnet's policy", () => {
+	const member = (login: string, role: string) => ({
+		...MEMBER,
+		"tailscale-user-login": login,
+		"tailscale-app-capabilities": grant(role),
+	});
+
+	it("has its role, and is told, shown and written down as such", async () => {
+		expect(await whoami("ident", member("eve@example.com", "editor"))).toEqual({
+			user: "eve@example.com",
+			role: "editor",
+			kind: "tailnet",
+			credential: "grant:eve@example.com",
+			granted: "editor",
+		});
+		const told: unknown[] = [];
+		const spy = vi.spyOn(accounts.audit, "answered").mockImplementation((request) => void told.push(request));
+		expect((await create(member("eve@example.com", "editor"))).status).toBe(200);
+		spy.mockRestore();
+		expect(told).toMatchObject([{ identity: { credential: "grant:eve@example.com", role: "editor" } }]);
+		const page = await send("ident", "/account", {
+			...member("eve@example.com", "viewer"),
+			accept: "text/html",
+		});
+		expect(page.text).toContain("eve@example.com, viewer, by a grant of the tailnet");
+	});
+
+	it("goes on as long as it is told with each request", async () => {
+		expect(await create(member("eve@example.com", "viewer"))).toMatchObject({ error: "ROLE_EDITOR" });
+		expect(await whoami("ident", { ...MEMBER, "tailscale-user-login": "eve@example.com" })).toBe(401);
+	});
+
+	it("is no admin, has its own row's role where it has one, and its domain's only without a grant", async () => {
+		expect(await whoami("ident", member("eve@example.com", "admin"))).toBe(401);
+		expect(await whoami("ident", member("ada@example.org", "viewer"))).toMatchObject({
+			role: "editor",
+			credential: "tailnet:ada@example.org",
+		});
+		expect(await whoami("ident", member("bob@example.org", "editor"))).toMatchObject({
+			role: "editor",
+			credential: "grant:bob@example.org",
+		});
+	});
+
+	it("has no more than a user of that name has, and nothing where that one is disabled", async () => {
+		await accounts.users.add(ACTOR, { name: "low@example.com", role: "viewer", password: PASSWORD });
+		expect(await whoami("ident", member("low@example.com", "editor"))).toMatchObject({ role: "viewer" });
+		await accounts.users.disable(ACTOR, "low@example.com");
+		expect(await whoami("ident", member("low@example.com", "editor"))).toBe(401);
+	});
+
+	it("goes on with what runs, and not with more than was granted", () => {
+		const identity = {
+			kind: "tailnet",
+			user: "eve@example.com",
+			credential: "grant:eve@example.com",
+		} as const;
+		const valid = (more: { role: Role; granted?: "viewer" | "editor" }) =>
+			accounts.authority.stillValid({ ...identity, ...more });
+		expect(valid({ role: "editor", granted: "editor" })).toBe(true);
+		expect(valid({ role: "editor", granted: "viewer" })).toBe(false);
+		expect(valid({ role: "viewer" })).toBe(false);
+	});
+});
+
 describe("a stranger from the public", () => {
 	it("gets the login page in a browser and 401 on API paths", async () => {
 		const page = await send("ident", "/", { ...FUNNEL, accept: "text/html", "sec-fetch-mode": "navigate" });
@@ -251,6 +318,8 @@ describe("a stranger from the public", () => {
 	});
 });
 
+const grant = (role: string) => JSON.stringify({ [ROLE_CAPABILITY]: [{ role }] });
+
 /** What a client may add to its own request. Tailscale passes on all of it but its own names. */
 const SPOOFS: Record<string, Record<string, string | readonly string[]>> = {
 	"the identity headers": MEMBER,
@@ -268,7 +337,9 @@ const SPOOFS: Record<string, Record<string, string | readonly string[]>> = {
 		"cf-connecting-ip": "100.64.0.7",
 	},
 	"a Connection header that strips the funnel's": { connection: "Tailscale-Funnel-Request, X-Forwarded-For" },
-	"a capability": { "tailscale-app-capabilities": '{"mlgate":[{"role":"admin"}]}' },
+	"a capability": { "tailscale-app-capabilities": grant("admin") },
+	"a capability beside a login": { ...MEMBER, "tailscale-app-capabilities": grant("editor") },
+	"a capability with underscores": { tailscale_app_capabilities: grant("editor") },
 	"two addresses": { "x-forwarded-for": "100.64.0.7, 203.0.113.7" },
 	"the login twice": { ...MEMBER, "tailscale-user-login": ["ada@example.org", "ada@example.org"] },
 	"the forwarded address twice": { ...MEMBER, "x-forwarded-for": ["100.64.0.7", "100.64.0.7"] },
