@@ -2,7 +2,7 @@
  * Which checkout a stack on the host is typed in, and with which settings: noted on its keeper, so that a checkout that
  * has lost its files finds its stack again, and no other checkout takes it for its own.
  */
-import { existsSync } from "node:fs";
+import { existsSync, realpathSync } from "node:fs";
 import { LABEL, ORIGIN_LABEL } from "../../infra/contract.ts";
 import { IDENTITY_KEY, STORES } from "../../infra/identities.ts";
 import { isSettingKey } from "../../infra/settings.ts";
@@ -62,8 +62,13 @@ export async function adoptLostSettings(ref: StackRef, report: Report): Promise<
 	adopt(ref, found, report);
 }
 
-const isFrom = (ref: StackRef, { checkout, stack }: Origin): boolean =>
-	checkout === ref.checkout && stack === ref.stack;
+/** From here, or from a checkout that shares its settings with this one: folders of releases have links to the same. */
+const isFrom = (ref: StackRef, origin: Origin): boolean =>
+	(origin.checkout === ref.checkout && origin.stack === ref.stack) ||
+	isSame(configPath(ref), configPath(origin));
+
+const isSame = (one: string, other: string): boolean =>
+	existsSync(one) && existsSync(other) && realpathSync(one) === realpathSync(other);
 
 const isInUse = (ref: StackRef): boolean => existsSync(configPath(ref)) || hasState(ref);
 
