@@ -1,5 +1,6 @@
 /**
- * The creates: what each must have made, how it is found again, and how MLflow is asked for the words of its answer.
+ * The creates, and the one delete that training jobs send: what each must have made, how it is found again, and how
+ * MLflow is asked for the words of its answer.
  * (MLflow 2.13.0, `create_run` and others in `store/tracking/sqlalchemy_store.py`, `store/model_registry/sqlalchemy_store.py`.)
  */
 import type { Sql } from "../accounts/database.ts";
@@ -239,10 +240,25 @@ const logged: Creating = {
 	fixed: {},
 };
 
+/** Of a tag that is gone MLflow says 404; for who asks again that it is gone is what was asked for. */
+const untagged: Creating = {
+	look(message) {
+		const [run, key] = [text(message, "run_id") || text(message, "run_uuid"), text(message, "key")];
+		if (run === "" || key === "") return undefined;
+		return async (sql) => {
+			const rows = await sql("select key from tags where run_uuid = $1 and key = $2", [run, key]);
+			return rows.length === 0 ? [`untagged ${run} ${key}`] : [];
+		};
+	},
+	made: () => undefined,
+	fixed: {},
+};
+
 /** By rule below a twin; all are POST. */
 export const CREATES: Readonly<Record<string, Creating>> = {
 	"/mlflow/runs/create": run,
 	"/mlflow/runs/log-model": logged,
+	"/mlflow/runs/delete-tag": untagged,
 	"/mlflow/experiments/create": experiment,
 	"/mlflow/registered-models/create": model,
 	"/mlflow/model-versions/create": version,

@@ -40,7 +40,8 @@ const REST: Readonly<Record<string, Repeat>> = {
 	/** Looks for the same datasets and inputs before it adds any. */
 	"POST /mlflow/runs/log-inputs": "safe",
 	"POST /mlflow/runs/set-tag": "safe",
-	"POST /mlflow/runs/delete-tag": "gone",
+	/** As `gone`; and training jobs send it, so `proxy/creates` knows what became of it after the door's own death, too. */
+	"POST /mlflow/runs/delete-tag": "create",
 	"POST /mlflow/runs/delete": "safe",
 	"POST /mlflow/runs/restore": "safe",
 

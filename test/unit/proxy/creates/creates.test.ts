@@ -98,6 +98,14 @@ async function make(path: string, body: Record<string, string>): Promise<object>
 		]);
 		return { model_version: { name: body.name, version: String(next), creation_timestamp: now } };
 	}
+	if (path.endsWith("/runs/delete-tag")) {
+		const gone = await query("delete from tags where run_uuid = $1 and key = $2 returning key", [
+			body.run_id,
+			body.key,
+		]);
+		if (gone.length === 0) throw Object.assign(new Error("No tag with name"), { code: "missing" });
+		return {};
+	}
 	const [row] = await query(
 		"select value from tags where key = 'mlflow.log-model.history' and run_uuid = $1",
 		[body.run_id],
@@ -137,8 +145,10 @@ async function serve(res: ServerResponse, { method, url, body }: Seen): Promise<
 	try {
 		answer = creating ? await make(url, JSON.parse(body.toString())) : describeIt(url);
 	} catch (error) {
-		const taken = (error as { code?: string }).code === "23505";
-		res.writeHead(taken ? 400 : 500).end(JSON.stringify({ error_code: "X", message: String(error) }));
+		const statuses: Record<string, number> = { "23505": 400, missing: 404 };
+		res
+			.writeHead(statuses[(error as { code?: string }).code ?? ""] ?? 500)
+			.end(JSON.stringify({ error_code: "X", message: String(error) }));
 		return;
 	}
 	if (death === "after") return void res.socket?.destroy();
@@ -402,6 +412,38 @@ describe("a client that leaves", () => {
 			expect((await again).status).toBe(200);
 			expect(await runs()).toHaveLength(before + 1);
 		}
+	});
+});
+
+describe("a tag that is deleted", () => {
+	const UNTAG = "/api/2.0/mlflow/runs/delete-tag";
+	const tag = { run_id: "r", key: "done" };
+	const rows = () => query("select key from tags where run_uuid = 'r'");
+	beforeEach(async () => void (await query("insert into tags values ('done', 'yes', 'r')")));
+
+	test("is deleted, and what is not there is said in MLflow's words", async () => {
+		expect((await post(UNTAG, tag)).status).toBe(200);
+		expect((await post(UNTAG, tag)).status).toBe(404);
+	});
+
+	test.each(["after", "before"] as const)("is gone when the server dies %s it did it", async (death) => {
+		deaths = [death];
+		const answer = await post(UNTAG, tag);
+		expect([answer.status, answer.body]).toEqual([200, "{}"]);
+		expect(await rows()).toEqual([]);
+	});
+
+	test("is gone when the door dies too, and the client asks again", async () => {
+		await creates.intents.record({
+			credential: "editor",
+			route: "/mlflow/runs/delete-tag",
+			body: createHash("sha256").update(JSON.stringify(tag)).digest(),
+		});
+		await make(UNTAG, tag);
+		await restart();
+		const answer = await post(UNTAG, tag);
+		expect([answer.status, answer.body]).toEqual([200, "{}"]);
+		expect((await post(UNTAG, tag)).status).toBe(404);
 	});
 });
 

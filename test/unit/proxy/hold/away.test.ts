@@ -109,7 +109,7 @@ describe("a lost answer", () => {
 				lost = true;
 				req.socket.destroy();
 			};
-			const { status, body } = await exchange(it.port, send("POST", `${API}/runs/delete-tag`));
+			const { status, body } = await exchange(it.port, send("POST", `${API}/experiments/delete`));
 			expect([status, body]).toEqual(first ? [200, "{}"] : [404, missing]);
 		}
 	});
