@@ -2,7 +2,7 @@
 import type { Browser, BrowserContext } from "playwright-core";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { buildImage, REFERENCE, removeImage, upWith } from "../support/api-image.ts";
-import { launch, picture } from "../support/chromium.ts";
+import { launch } from "../support/chromium.ts";
 import { docker, mlgate, mustAnswer, mustRun, NAME, stackPort, token } from "../support/mlgate.ts";
 import { type Asking, clearStages, keepAsking, MODEL, register, stages } from "../support/models.ts";
 
@@ -179,7 +179,6 @@ describe("an image that has turned hostile", () => {
 
 		const answer = await page.goto(`${uri}/inference/`);
 		await page.waitForFunction(() => document.title !== "working");
-		await picture(page, "hostile");
 		const headers = answer?.headers() ?? {};
 		for (const dropped of ["set-cookie", "clear-site-data", "refresh", "link", "service-worker-allowed"])
 			expect(headers).not.toHaveProperty(dropped);
