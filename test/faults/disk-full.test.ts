@@ -11,7 +11,7 @@ import { DATA_VOLUMES, hostName } from "../../infra/contract.ts";
 import { Checkout } from "../support/checkout.ts";
 import { python } from "../support/client.ts";
 import { underLoad } from "../support/load.ts";
-import { type Ended, RUNNING_PARTS } from "../support/mlgate.ts";
+import { backByItself, type Ended, RUNNING_PARTS } from "../support/mlgate.ts";
 import { PrivateEngine } from "../support/private-engine.ts";
 import { DISK_FULL } from "./faults.ts";
 import { keep, markdown, type Row } from "./results.ts";
@@ -176,16 +176,6 @@ async function endPostgres(): Promise<void> {
 	expect(stderr).toMatch(/server terminated abnormally|connection to server was lost|in recovery mode/);
 }
 
-/** @returns after how many seconds `status` ended with 0. */
-async function backByItself(): Promise<number> {
-	for (const start = performance.now(); ; await sleep(2_000)) {
-		const { code, stdout } = await mlgate("status");
-		const took = performance.now() - start;
-		if (code === 0) return took / 1000;
-		if (took > PATIENCE_MS) throw new Error(`status still ends with ${code}: ${stdout}`);
-	}
-}
-
 /**
  * All that a client may be told: by the store, or by the database and whoever asks it. Waits that end late, and requests
  * whose connection broke when Postgres ended, say that something is away, and to ask again.
@@ -253,7 +243,7 @@ describe("the disk is full", () => {
 					} finally {
 						await engine.freeDisk();
 					}
-					return await backByItself();
+					return await backByItself(mlgate, PATIENCE_MS);
 				},
 				{ processes: PROCESSES, engine },
 			);

@@ -9,7 +9,7 @@ import { DATA_VOLUMES, hostName, LABEL, type Part } from "../../infra/contract.t
 import { imageRef } from "../../infra/images.ts";
 import { Checkout } from "../support/checkout.ts";
 import { clientArgs } from "../support/client.ts";
-import { type Ended, RUNNING_PARTS } from "../support/mlgate.ts";
+import { backByItself, type Ended, RUNNING_PARTS } from "../support/mlgate.ts";
 import { PrivateEngine } from "../support/private-engine.ts";
 
 const STACK = "prune";
@@ -195,7 +195,7 @@ describe("the engine", () => {
 		await engine.end("SIGTERM");
 		expect((await mlgate("status")).code).toBe(3);
 		await engine.start();
-		process.stderr.write(`back by itself: ${Math.round(await backByItself())} s\n`);
+		process.stderr.write(`back by itself: ${Math.round(await backByItself(mlgate, PATIENCE_MS))} s\n`);
 		expect(await ids()).toBe(before);
 		expect(await running()).toEqual(
 			[KEEPER, ...RUNNING_PARTS.map((part: Part) => hostName.container(NAME, part))].sort(),
@@ -223,14 +223,4 @@ describe("the engine", () => {
 async function keeperBack(): Promise<void> {
 	for (const start = performance.now(); !(await running()).includes(KEEPER); await sleep(500))
 		if (performance.now() - start > PATIENCE_MS) throw new Error("the keeper did not come back");
-}
-
-/** @returns after how many seconds `status` ended with 0. */
-async function backByItself(): Promise<number> {
-	for (const start = performance.now(); ; await sleep(2_000)) {
-		const { code, stdout } = await mlgate("status");
-		const took = performance.now() - start;
-		if (code === 0) return took / 1000;
-		if (took > PATIENCE_MS) throw new Error(`status still ends with ${code}: ${stdout}`);
-	}
 }

@@ -1,4 +1,5 @@
 import { type ChildProcess, spawn } from "node:child_process";
+import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { OPTIONAL_PARTS, PARTS } from "../../infra/contract.ts";
 
@@ -97,4 +98,21 @@ export async function stackPort(): Promise<number> {
 /** An API token made the way a user makes one. */
 export async function token(role: "viewer" | "editor" | "admin", name = `test-${role}`): Promise<string> {
 	return (await mustRun(["tokens", "create", "--name", name, "--role", role])).stdout.trim();
+}
+
+/**
+ * Waits for a stack that nobody helps.
+ * @param mlgate types it where the stack is known; @param patience milliseconds
+ * @returns after how many seconds `status` ended with 0.
+ */
+export async function backByItself(
+	mlgate: (...args: string[]) => Promise<Ended>,
+	patience: number,
+): Promise<number> {
+	for (const start = performance.now(); ; await sleep(2_000)) {
+		const { code, stdout } = await mlgate("status");
+		const took = performance.now() - start;
+		if (code === 0) return took / 1000;
+		if (took > patience) throw new Error(`status still ends with ${code}: ${stdout}`);
+	}
 }
