@@ -21,6 +21,7 @@ import { joinPath, safePath } from "./names.ts";
 import { HOLD, StoreUnavailable } from "./patience.ts";
 import { type AskMlflow, type Root, Roots } from "./roots.ts";
 import { roundTrip } from "./round-trip.ts";
+import { Spent } from "./spent.ts";
 import { Store, StoreError, type StoreSettings } from "./store.ts";
 import { type Ticket, Tickets } from "./tickets.ts";
 import { type Pace, Unfinished } from "./unfinished.ts";
@@ -159,13 +160,17 @@ export function openArtifacts({
 }: ArtifactsOptions): Artifacts {
 	const secret = readFileSync(at.secretFile, "utf8").trim();
 	const store = new Store({ ...at, secret }, away);
+	const spent = new Spent();
 	const shared: Shared = {
 		store,
 		unfinished: new Unfinished(store, journal, log, pace),
 		memory: new Memory(MEMORY),
 		limits: { hold: HOLD, idle: IDLE, ...limits },
 		log,
-		moved,
+		moved(way, bytes) {
+			spent.passed(bytes);
+			moved(way, bytes);
+		},
 	};
 	const roots = new Roots(mlflow, at.bucket);
 	const tickets = new Tickets(secret);
