@@ -3,6 +3,7 @@
  * load nothing, run nothing and be framed by nobody, whatever a browser is brought to make of it.
  */
 import type { Route } from "./routes/match.ts";
+import { perRoute } from "./routes/per-route.ts";
 
 /** On every answer, the door's own and those of MLflow. */
 export const SAFE_HEADERS = [
@@ -102,12 +103,16 @@ const HASHED_NAME = /\.[0-9a-f]{8,32}\.(?:chunk\.)?[a-z0-9]+$/;
 const ARTIFACT_ROUTE =
 	/^(?:\/get-artifact|\/model-versions\/get-artifact|.*\/mlflow-artifacts\/artifacts\/<path:\w+>)$/;
 
-/** What goes out with MLflow's answer to a request on a route, whoever gives it. Status and body do not matter. */
-export function safetyOf({ rule }: Pick<Route, "rule">, path: string): Safety {
+/** Undefined: a static file, whose name decides. */
+const safetyByRule = perRoute(({ rule }: Pick<Route, "rule">): Safety | undefined => {
 	if (rule === "/") return PAGE;
-	if (rule.startsWith("/static-files/")) return HASHED_NAME.test(path) ? HASHED : FILE;
+	if (rule.startsWith("/static-files/")) return undefined;
 	return ARTIFACT_ROUTE.test(rule) ? ARTIFACT : DATA;
-}
+});
+
+/** What goes out with MLflow's answer to a request on a route, whoever gives it. Status and body do not matter. */
+export const safetyOf = (route: Pick<Route, "rule">, path: string): Safety =>
+	safetyByRule(route) ?? (HASHED_NAME.test(path) ? HASHED : FILE);
 
 /** On JSON of the door's own. */
 export const OWN_HEADERS = [...DATA.headers, "Cache-Control", "no-store"] as const;

@@ -6,6 +6,7 @@ import type { DoorErrorCode } from "../errors.ts";
 import type { Transfers, Watched } from "../forward/transfers.ts";
 import { TWINS } from "../routes/classes.ts";
 import type { Route } from "../routes/match.ts";
+import { perRoute } from "../routes/per-route.ts";
 import type { SignedRoute } from "../signed.ts";
 import type { ArtifactKind, Artifacts } from "./index.ts";
 import { PART_PATH } from "./tickets.ts";
@@ -48,11 +49,15 @@ const PART_ROUTE: Route = {
 	query: undefined,
 };
 
-const kindOf = (route: Route): ArtifactKind | undefined =>
-	route === PART_ROUTE ? "mpu-part" : KINDS.get(`${route.method} ${route.rule}`);
+const kindOf = perRoute((route: Route): ArtifactKind | undefined =>
+	route === PART_ROUTE ? "mpu-part" : KINDS.get(`${route.method} ${route.rule}`),
+);
 
 /** Whoever changes these may change where the artifacts of a version lie. */
 const REGISTRY = /\/mlflow\/(?:registered-models|model-versions)\//;
+const changesRegistry = perRoute(
+	(route: Route): boolean => route.class !== "read" && REGISTRY.test(route.rule),
+);
 
 /** A request that the artifacts answer, for those who look whether it may go on. */
 class Running implements Watched {
@@ -103,7 +108,7 @@ export function artifactsAnswerer(artifacts: Artifacts, transfers: Pick<Transfer
 
 	return (allowed) => {
 		const { res, route } = allowed;
-		if (route.class !== "read" && REGISTRY.test(route.rule)) {
+		if (changesRegistry(route)) {
 			// What is looked up while it changes is looked up again.
 			artifacts.forgetVersions();
 			res.once("close", () => artifacts.forgetVersions());

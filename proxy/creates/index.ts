@@ -9,6 +9,8 @@ import type { Answerer } from "../answerer.ts";
 import { orderOf } from "../forward/index.ts";
 import type { Transfers } from "../forward/transfers.ts";
 import { TWINS } from "../routes/classes.ts";
+import type { Route } from "../routes/match.ts";
+import { perRoute } from "../routes/per-route.ts";
 import { Create, type Parts } from "./create.ts";
 import { Finder } from "./finder.ts";
 import { Intents } from "./intents.ts";
@@ -46,19 +48,21 @@ export async function openCreates(
 }
 
 /** MLflow's rule below its twin, if it makes something. */
-function creatingOf(method: string, rule: string): [rule: string, creating: Creating] | undefined {
-	if (method !== "POST") return undefined;
-	const below = rule.slice(TWINS.find((prefix) => rule.startsWith(`${prefix}/`))?.length ?? 0);
-	const creating = Object.hasOwn(CREATES, below) ? CREATES[below] : undefined;
-	return creating && [below, creating];
-}
+const creatingOf = perRoute(
+	({ method, rule }: Pick<Route, "method" | "rule">): [rule: string, creating: Creating] | undefined => {
+		if (method !== "POST") return undefined;
+		const below = rule.slice(TWINS.find((prefix) => rule.startsWith(`${prefix}/`))?.length ?? 0);
+		const creating = Object.hasOwn(CREATES, below) ? CREATES[below] : undefined;
+		return creating && [below, creating];
+	},
+);
 
 export function createsAnswerer(parts: Omit<Parts, "stands"> & { transfers: Transfers }): Answerer {
 	const { transfers } = parts;
 	const all: Parts = { ...parts, stands: transfers.stands.bind(transfers) };
 	return (allowed) => {
 		const { route, res, identity } = allowed;
-		const found = creatingOf(route.method, route.rule);
+		const found = creatingOf(route);
 		if (found === undefined) return false;
 		const [rule, creating] = found;
 		const create = new Create(allowed, orderOf(allowed), creating, all);

@@ -1,6 +1,7 @@
 /** Which parts behind the door a request needs, by its route. What is held is decided by this table alone. */
 import { TWINS } from "../routes/classes.ts";
 import type { Route } from "../routes/match.ts";
+import { perRoute } from "../routes/per-route.ts";
 
 /** The parts that ops can have the door hold requests for. */
 export const HELD_PARTS = ["postgres", "minio", "mlflow", "api"] as const;
@@ -49,13 +50,11 @@ const REST: Readonly<Record<string, Needs>> = {
 };
 
 /** What a request of this route needs. Whatever no table names, MLflow answers from its database. */
-export function needsOf({
-	method,
-	rule,
-	class: routeClass,
-}: Pick<Route, "method" | "rule" | "class">): Needs {
-	if (routeClass === "inference") return API;
-	const verb = method === "HEAD" ? "GET" : method;
-	const twin = TWINS.find((prefix) => rule.startsWith(`${prefix}/`));
-	return PLAIN[`${verb} ${rule}`] ?? REST[`${verb} ${rule.slice(twin?.length ?? 0)}`] ?? DATA;
-}
+export const needsOf = perRoute(
+	({ method, rule, class: routeClass }: Pick<Route, "method" | "rule" | "class">): Needs => {
+		if (routeClass === "inference") return API;
+		const verb = method === "HEAD" ? "GET" : method;
+		const twin = TWINS.find((prefix) => rule.startsWith(`${prefix}/`));
+		return PLAIN[`${verb} ${rule}`] ?? REST[`${verb} ${rule.slice(twin?.length ?? 0)}`] ?? DATA;
+	},
+);

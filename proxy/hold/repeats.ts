@@ -4,6 +4,7 @@
  */
 import { TWINS } from "../routes/classes.ts";
 import type { Route } from "../routes/match.ts";
+import { perRoute } from "../routes/per-route.ts";
 
 /**
  * `safe`: twice is once.
@@ -76,12 +77,10 @@ const REST: Readonly<Record<string, Repeat>> = {
 };
 
 /** Reads may be repeated; of what changes something, what no table names may not. */
-export function repeatOf({
-	method,
-	rule,
-	class: routeClass,
-}: Pick<Route, "method" | "rule" | "class">): Repeat {
-	if (routeClass === "read" || routeClass === "static") return "safe";
-	const twin = TWINS.find((prefix) => rule.startsWith(`${prefix}/`));
-	return PLAIN[`${method} ${rule}`] ?? REST[`${method} ${rule.slice(twin?.length ?? 0)}`] ?? "never";
-}
+export const repeatOf = perRoute(
+	({ method, rule, class: routeClass }: Pick<Route, "method" | "rule" | "class">): Repeat => {
+		if (routeClass === "read" || routeClass === "static") return "safe";
+		const twin = TWINS.find((prefix) => rule.startsWith(`${prefix}/`));
+		return PLAIN[`${method} ${rule}`] ?? REST[`${method} ${rule.slice(twin?.length ?? 0)}`] ?? "never";
+	},
+);

@@ -117,10 +117,10 @@ class Attempts implements Dispatcher.DispatchHandler {
 		handler: Dispatcher.DispatchHandler,
 		holds: Holds,
 	) {
-		const { held, ...rest } = options;
+		const { held } = options;
 		const reads = options.method === "GET" || options.method === "HEAD";
 		this.#dispatch = dispatch;
-		this.#options = rest as Dispatcher.DispatchOptions;
+		this.#options = options;
 		this.#handler = handler;
 		this.#holds = holds;
 		this.#held = held ?? { patience: new Patience(holds.limit), repeat: reads ? "safe" : "once" };

@@ -32,18 +32,14 @@ export interface Answer {
 }
 
 function answerOf(status: number, headers: readonly string[], body: Buffer): Answer {
-	const made = new Map<Coding, Promise<Buffer>>();
+	const made: { [coding in Coding]?: Promise<Buffer> } = {};
 	return {
 		status,
 		headers,
 		body,
 		in(coding) {
-			let bytes = made.get(coding);
-			if (bytes === undefined) {
-				bytes = compress(coding, body);
-				made.set(coding, bytes);
-			}
-			return bytes;
+			made[coding] ??= compress(coding, body);
+			return made[coding];
 		},
 	};
 }

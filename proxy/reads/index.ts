@@ -11,6 +11,7 @@ import { SMALL } from "../forward/body.ts";
 import { orderOf } from "../forward/index.ts";
 import type { Transfers } from "../forward/transfers.ts";
 import type { Route } from "../routes/match.ts";
+import { perRoute } from "../routes/per-route.ts";
 import { Budget } from "./budget.ts";
 import { Flight } from "./flight.ts";
 import { Reader } from "./reader.ts";
@@ -22,10 +23,12 @@ const MEMORY = 64 * 1024 * 1024;
 const NOTHING = Buffer.alloc(0);
 
 /** JSON, and not more of it than a page needs. */
-const isShared = ({ method, rule, answer }: Route): boolean =>
-	answer === undefined &&
-	(method === "GET" || method === "POST") &&
-	/^\/(?:api|ajax-api)\/2\.0\/mlflow\//.test(rule);
+const isShared = perRoute(
+	({ method, rule, answer }: Route): boolean =>
+		answer === undefined &&
+		(method === "GET" || method === "POST") &&
+		/^\/(?:api|ajax-api)\/2\.0\/mlflow\//.test(rule),
+);
 
 export interface ReadsOptions {
 	upstream: Dispatcher;
