@@ -70,6 +70,8 @@ interface Part {
 	secrets: Record<string, string>;
 	/** Folder in the container, kept where it can be looked at. */
 	data: string;
+	/** Where in it the temporary files are; all of it is temporary if left out. */
+	scratch?: string;
 	tmpfs?: readonly string[];
 	/** Instead of the image's own. */
 	command?: readonly [program: string, ...args: string[]];
@@ -77,7 +79,7 @@ interface Part {
 
 /** As `infra/service.ts` runs them: read-only, without rights, with the limits of a stack. */
 async function start(folder: string, part: Part): Promise<Watched> {
-	const { name, image, memory, env = {}, secrets, data, tmpfs = [], command } = part;
+	const { name, image, memory, env = {}, secrets, data, scratch = "", tmpfs = [], command } = part;
 	const uid = UID[image as keyof typeof UID];
 	const own = async (kind: string, mode: number) => {
 		const path = join(folder, `${name}-${kind}`);
@@ -102,7 +104,7 @@ async function start(folder: string, part: Part): Promise<Watched> {
 		...(command?.slice(1) ?? []),
 	);
 	const pid = Number(await docker("inspect", "--format", "{{.State.Pid}}", container));
-	return { name, pids: () => family(pid), scratch: dataFolder };
+	return { name, pids: () => family(pid), scratch: join(dataFolder, scratch) };
 }
 
 export async function openSite(): Promise<Site> {
@@ -126,6 +128,8 @@ export async function openSite(): Promise<Site> {
 		memory: 1024,
 		secrets: Object.fromEntries(Object.values(SECRET_FILE.minio).map((file) => [file, password])),
 		data: PATH.data.minio,
+		// The rest is objects, and notes of how many there are.
+		scratch: ".minio.sys/tmp",
 		tmpfs: ["/run/minio"],
 	});
 	await until("Postgres", async () => {
