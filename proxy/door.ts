@@ -19,6 +19,7 @@ import { holdUpstream } from "./hold/upstream.ts";
 import { type InferenceOptions, openInference } from "./inference/index.ts";
 import { type BoundListener, ownAddress, resolveListeners } from "./listeners.ts";
 import type { Log } from "./log.ts";
+import { readEarly } from "./menu/early.ts";
 import { menuOver } from "./menu/index.ts";
 import { Metrics } from "./metrics.ts";
 import { type Handle, openPipeline } from "./pipeline.ts";
@@ -169,7 +170,7 @@ export async function openDoor({
 			holding(holds, authority.stillValid.bind(authority)),
 			inference.answer,
 			modelsOnly(mlflowOver(upstream), place?.store.bucket ?? ""),
-			menuOver(upstream),
+			menuOver(upstream, settings.uiFolder === undefined ? undefined : readEarly(settings.uiFolder)),
 			...(artifacts ? [artifactsAnswerer(artifacts, transfers)] : []),
 			modelFiles(upstream),
 			...(settings.uiFolder === undefined ? [] : [uiAnswerer(settings.uiFolder, transfers)]),

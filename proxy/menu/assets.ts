@@ -1,4 +1,4 @@
-/** Style sheet and script of the strip over MLflow's pages, served with their hash in the name. */
+/** Style sheet and scripts of the strip over MLflow's pages, served with their hash in the name. */
 import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
 
@@ -11,4 +11,5 @@ function load(file: string, type: string) {
 
 export const MENU_STYLE = load("menu.css", "text/css; charset=utf-8");
 export const MENU_SCRIPT = load("menu.js", "text/javascript; charset=utf-8");
-export const MENU_ASSETS = [MENU_STYLE, MENU_SCRIPT] as const;
+export const EARLY_SCRIPT = load("early.js", "text/javascript; charset=utf-8");
+export const MENU_ASSETS = [MENU_STYLE, MENU_SCRIPT, EARLY_SCRIPT] as const;

@@ -9,7 +9,8 @@ import type { Allowed, Answerer } from "../answerer.ts";
 import type { Identity } from "../authority.ts";
 import { html } from "../pages/html.ts";
 import { type Safety, safetyOf } from "../safety.ts";
-import { MENU_SCRIPT, MENU_STYLE } from "./assets.ts";
+import { EARLY_SCRIPT, MENU_SCRIPT, MENU_STYLE } from "./assets.ts";
+import type { EarlyParts } from "./early.ts";
 
 /** Milliseconds for which MLflow's page is kept. It changes only with the image. */
 const KEEP = 10_000;
@@ -31,20 +32,31 @@ ${kind === "session" && html`<a href="/logout">Sign out</a>`}
 <a class="again" href="/login?next=%2F" hidden>Sign in again</a>
 </nav>`.text;
 
-/** The page with the strip in it; undefined if it does not look like a page. */
-export function withStrip(page: string, identity: Identity): string | undefined {
+/** `async`: it is not waited for, and comes before MLflow's main script, which is a hundred times as long. */
+const earlyScript = (parts: EarlyParts): string =>
+	html`<script src="${EARLY_SCRIPT.path}" data-parts="${JSON.stringify(parts)}" async></script>`.text;
+
+/**
+ * The page with the strip in it; undefined if it does not look like a page.
+ * @param early more for the end of its head
+ */
+export function withStrip(page: string, identity: Identity, early = ""): string | undefined {
 	const body = BODY_START.exec(page);
 	if (body === null || !page.includes(HEAD_END)) return undefined;
 	const at = body.index + body[0].length;
 	// Pieces, and no replacement text: a user's name could hold what such a text takes for a sign.
 	const [before, after] = [page.slice(0, at), page.slice(at)];
-	const head = `<link rel="stylesheet" href="${MENU_STYLE.path}"><script src="${MENU_SCRIPT.path}" defer></script>`;
+	const head = `<link rel="stylesheet" href="${MENU_STYLE.path}"><script src="${MENU_SCRIPT.path}" defer></script>${early}`;
 	const cut = before.indexOf(HEAD_END);
 	return `${before.slice(0, cut)}${head}${before.slice(cut)}${strip(identity)}${after}`;
 }
 
-/** @param upstream the connections to MLflow */
-export function menuOver(upstream: Dispatcher): Answerer {
+/**
+ * @param upstream the connections to MLflow
+ * @param parts what its pages ask for first, if that is known
+ */
+export function menuOver(upstream: Dispatcher, parts?: EarlyParts): Answerer {
+	const early = parts && earlyScript(parts);
 	let kept: { page: string; until: number } | undefined;
 	let running: Promise<string | undefined> | undefined;
 
@@ -76,7 +88,7 @@ export function menuOver(upstream: Dispatcher): Answerer {
 	async function serve({ res, identity, route, target }: Allowed): Promise<boolean> {
 		// Whatever is wrong with MLflow, the next one says it as it says it everywhere.
 		const page = await pageOf().catch(() => undefined);
-		const whole = page === undefined ? undefined : withStrip(page, identity);
+		const whole = page === undefined ? undefined : withStrip(page, identity, early);
 		if (whole === undefined) return false;
 		send(res, whole, safetyOf(route, target.path));
 		return true;

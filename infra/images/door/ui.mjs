@@ -46,3 +46,18 @@ for (const entry of readdirSync(from, { recursive: true, withFileTypes: true }))
 	};
 }
 writeFileSync(join(to, "files.json"), JSON.stringify(files));
+
+// Which of them each page asks for once MLflow's main script runs: its routes say so. See proxy/menu/early.js.
+const ROUTE = /path:[\w.]*?(\w+),element:\(0,[\w.]+\)\(\(\(\)=>Promise\.all\(\[([^\]]*)\]\)/g;
+const main = Object.keys(files).find((name) => /^static\/js\/main\.[0-9a-f]+\.js$/.test(name));
+if (main === undefined) throw new Error(`${from} has no main script`);
+const early = {};
+for (const [, route, chunks] of readFileSync(join(from, main), "utf8").matchAll(ROUTE)) {
+	const ids = [...chunks.matchAll(/\.e\((\d+)\)/g)].map(([, id]) => id);
+	early[route] = Object.keys(files).filter((name) => {
+		const [, id] = /^static\/(?:js|css)\/(\d+)\.[0-9a-f]+\.chunk\.(?:js|css)$/.exec(name) ?? [];
+		return id !== undefined && ids.includes(id);
+	});
+}
+if (!("experimentPage" in early)) throw new Error(`${main} has no route that this script understands`);
+writeFileSync(join(to, "early.json"), JSON.stringify(early));

@@ -1,7 +1,7 @@
 /** MLflow's static files out of a folder as the image has it. */
-import { execFileSync } from "node:child_process";
+import { execFileSync, spawnSync } from "node:child_process";
 import { once } from "node:events";
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { request as httpRequest, type IncomingMessage } from "node:http";
 import { connect } from "node:net";
 import { tmpdir } from "node:os";
@@ -10,10 +10,14 @@ import { fileURLToPath } from "node:url";
 import { brotliDecompressSync, gunzipSync } from "node:zlib";
 import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
 import type { Role } from "../../../proxy/roles.ts";
-import { eventually, HOST, type Rig, request, rig } from "./support.ts";
+import { eventually, exchange, HOST, type Rig, request, rig } from "./support.ts";
 
 const SCRIPT = fileURLToPath(new URL("../../../infra/images/door/ui.mjs", import.meta.url));
-const CODE = "export const answer = 42;\n".repeat(500);
+/** As MLflow's bundler writes them. */
+const ROUTES =
+	'[{path:Oe.A.experimentPage,element:(0,Te.eK)((()=>Promise.all([n.e(490),n.e(7)]).then(n.bind(n,69921)))),pageId:"a"},' +
+	"{path:Le.K1.modelListPage,element:(0,Te.eK)((()=>Promise.all([n.e(8)]).then(n.bind(n,60349))))}]";
+const CODE = "export const answer = 42;\n".repeat(500) + ROUTES;
 
 let it: Rig;
 let folder: string;
@@ -23,6 +27,10 @@ beforeAll(async () => {
 	const files: Record<string, string | Buffer> = {
 		"index.html": "<!doctype html>",
 		"static/js/main.83f1172e.js": CODE,
+		"static/js/490.e46a7c21.chunk.js": CODE,
+		"static/js/8.e46a7c22.chunk.js": CODE,
+		"static/css/7.e46a7c23.chunk.css": "a {}",
+		"static/js/49.e46a7c24.chunk.js": CODE,
 		"static/js/main.83f1172e.js.map": "{}",
 		"static/css/main.328af5c2.css": "body { color: red }".repeat(100),
 		"static/media/tiny.0fd4a63680fba840a7b69fbf07969f79.svg": "<svg/>",
@@ -144,6 +152,36 @@ test.each([
 	expect(it.upstream.seen.map(({ url }) => url)).toEqual([`/static-files/${path}`]);
 });
 
+test("MLflow's page carries what each of its pages asks for first, as its own routes say it", async () => {
+	const parts = {
+		experimentPage: ["static/css/7.e46a7c23.chunk.css", "static/js/490.e46a7c21.chunk.js"],
+		modelListPage: ["static/js/8.e46a7c22.chunk.js"],
+	};
+	const early = JSON.parse(readFileSync(join(folder, "ui", "early.json"), "utf8")) as Record<
+		string,
+		string[]
+	>;
+	expect(Object.fromEntries(Object.entries(early).map(([name, files]) => [name, files.sort()]))).toEqual(
+		parts,
+	);
+	const page = "<!doctype html><html><head></head><body></body></html>";
+	it.upstream.answer = (_, res) =>
+		void res.writeHead(200, { "content-type": "text/html", "content-length": page.length }).end(page);
+	const { body } = await exchange(it.port, request("GET", "/"));
+	const [, said = ""] =
+		/<script src="\/door\/assets\/early-\w+\.js" data-parts="([^"]*)" async>/.exec(body) ?? [];
+	expect(JSON.parse(said.replaceAll("&quot;", '"'))).toEqual(early);
+});
+
+test("a build of MLflow's whose routes cannot be read makes no image", () => {
+	const other = join(folder, "other");
+	mkdirSync(join(other, "static/js"), { recursive: true });
+	writeFileSync(join(other, "static/js/main.0a1b2c3d.js"), CODE.replaceAll("Promise.all", "Promise.any"));
+	const made = spawnSync(process.execPath, [SCRIPT, other, join(folder, "none")], { encoding: "utf8" });
+	expect(made.status).not.toBe(0);
+	expect(made.stderr).toContain("has no route that this script understands");
+});
+
 test("a client on a slow line gets its file whole; one that takes nothing is ended", async () => {
 	// More than the kernel takes off the door's hands.
 	const size = 24 * 1024 * 1024;
@@ -151,6 +189,7 @@ test("a client on a slow line gets its file whole; one that takes nothing is end
 	mkdirSync(huge);
 	writeFileSync(join(huge, "huge.png"), Buffer.alloc(size));
 	writeFileSync(join(huge, "files.json"), JSON.stringify({ "huge.png": { hash: "x", codings: [] } }));
+	writeFileSync(join(huge, "early.json"), "{}");
 	const slow = await rig({ uiFolder: huge, transfers: { sweep: 20, clientIdle: 3_000 } });
 	/** Bytes that came until the connection closed. @param pause ms between two reads; undefined: it reads nothing */
 	const download = async (pause: number | undefined) => {

@@ -1,0 +1,16 @@
+/** Which of MLflow's files each of its pages asks for first, as `infra/images/door/ui.mjs` found them in its routes. */
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { z } from "zod";
+
+const shape = z.record(z.string(), z.array(z.string()));
+
+/** By the name of the route in MLflow's own code; names of files below `static-files/`. */
+export type EarlyParts = z.infer<typeof shape>;
+
+/**
+ * @param folder what `ui.mjs` made
+ * @throws if there is no such list, or it cannot be read
+ */
+export const readEarly = (folder: string): EarlyParts =>
+	shape.parse(JSON.parse(readFileSync(join(folder, "early.json"), "utf8")));
