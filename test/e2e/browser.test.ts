@@ -186,6 +186,44 @@ describe("in a browser", () => {
 		await context.close();
 	});
 
+	test("what is fetched before MLflow's main script has asked for it is what the page then uses, once", async () => {
+		const { page, close } = await visit(browser);
+		await page.goto(`${origin}/login`);
+		await signIn(page, "vera");
+		await page.getByText("ingredient-embeddings").first().click();
+		await page.getByText("item2vec-16d-seed1").first().click();
+		await page.getByText("Parameters").first().waitFor();
+		const run = new URL(page.url()).hash;
+		for (const hash of [
+			"",
+			"#/experiments/0",
+			run,
+			"#/models",
+			"#/models/flavor-ml-embeddings",
+			"#/models/flavor-ml-embeddings/versions/1",
+		]) {
+			const other = await page.context().newPage();
+			const asked: string[] = [];
+			other.on("request", (request) => asked.push(request.url()));
+			await other.goto(`${origin}/${hash}`, { waitUntil: "networkidle" });
+			const early = await other
+				.locator("link[rel=preload]")
+				.evaluateAll((links) => links.map((link) => (link as HTMLLinkElement).href));
+			expect(early.length, hash).toBeGreaterThan(2);
+			expect(early.map((url) => [url, asked.filter((one) => one === url).length])).toEqual(
+				early.map((url) => [url, 1]),
+			);
+			// The numbers of the parts that MLflow's bundler has loaded.
+			const loaded = (await other.evaluate(
+				`Object.keys(self).filter((name) => name.startsWith("webpackChunk")).flatMap((name) => self[name].flatMap(([ids]) => ids))`,
+			)) as number[];
+			const scripts = early.flatMap((url) => /js\/(\d+)\.[0-9a-f]+\.chunk\.js$/.exec(url)?.[1] ?? []);
+			expect(loaded.map(String), hash).toEqual(expect.arrayContaining(scripts));
+			await other.close();
+		}
+		await close();
+	});
+
 	test("no page of the UI asks for something the door refuses a viewer", async () => {
 		const { page, complaints, close } = await visit(browser);
 		await page.goto(`${origin}/login`);
