@@ -24,7 +24,7 @@ Groups: ${Object.entries(GROUPS)
 	.map(([name, { title }]) => `\n  ${name.padEnd(12)}${title}`)
 	.join("")}
 
-Without a group: all of them, about 20 minutes, and the results go to test/bench/RESULTS.md and README.md.
+Without a group: all of them, about half an hour, and the results go to test/bench/RESULTS.md and README.md.
 With groups, or with --quick (everything once and smaller, to see that the bench works), they are only printed.
 
 BENCH_PROFILE=<folder> in the environment: a CPU profile of each door is written there.

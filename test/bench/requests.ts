@@ -7,6 +7,7 @@ import { randomBytes } from "node:crypto";
 import { join } from "node:path";
 import { SignJWT } from "jose";
 import { experiments } from "./frame/api.ts";
+import { CORE, pin } from "./frame/cores.ts";
 import { inTurn, median, mid, QUICK, say } from "./frame/measure.ts";
 import { type Row, ratio } from "./frame/rows.ts";
 import { AT, answers, origin, type Site, until } from "./frame/site.ts";
@@ -35,7 +36,9 @@ interface Side {
 /** Before MLflow it takes a quarter of a minute. */
 async function warm(options: Omit<LoadOptions, "connections" | "seconds">): Promise<void> {
 	let served = 0;
-	while (served < WARM) served += (await load({ ...options, connections: MANY, seconds: SECONDS })).requests;
+	while (served < WARM) {
+		served += (await load({ ...options, core: CORE?.around, connections: MANY, seconds: SECONDS })).requests;
+	}
 }
 
 type Sides = Record<"direct" | "nginx" | "httpProxy" | "door", Side>;
@@ -89,6 +92,7 @@ async function compare(site: Site, before: "the stub" | "MLflow", app: number): 
 		httpProxy: { port: AT.httpProxy, tokens, of: [httpProxy] },
 		door: { port: AT.door, tokens: door.readers, of: [door] },
 	};
+	for (const child of [nginx, verifier, httpProxy, door]) await pin(child, "compared");
 	const paths = await experiments();
 	await check(sides, paths[0] ?? "");
 
@@ -102,6 +106,7 @@ async function compare(site: Site, before: "the stub" | "MLflow", app: number): 
 			connections,
 			seconds,
 			folder,
+			core: CORE?.around,
 		});
 		return { ...result, cpu: ((used() - began) * 1e6) / result.requests };
 	};
@@ -176,10 +181,13 @@ async function unhurried(site: Site): Promise<Row[]> {
 		...[String(AT.slowStub), String(SLOW), STUB],
 	]);
 	await until("the slow stub", () => answers(origin(AT.slowStub)), 30_000);
+	await pin(slow, "around");
 	/** CPU in µs and sleeps, of each request. */
 	const spent = async (app: number) => {
 		const door = await site.door({ upstream: origin(app) });
+		await pin(door, "compared");
 		const options = {
+			core: CORE?.around,
 			origin: origin(AT.door),
 			paths,
 			tokens: door.readers,
@@ -239,6 +247,7 @@ async function unhurried(site: Site): Promise<Row[]> {
 export async function measure(site: Site): Promise<Row[]> {
 	const answering = stub(site.children, site.folder, AT.stub, STUB);
 	await until("the stub", () => answers(origin(AT.stub)), 10_000);
+	await pin(answering, "around");
 	const rows = [
 		...(await compare(site, "the stub", AT.stub)),
 		...(await compare(site, "MLflow", AT.mlflow)),

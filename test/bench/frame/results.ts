@@ -70,8 +70,14 @@ export function readmeTable(resultsText: string): string {
 		.filter((text) => text.startsWith("| ") && !text.startsWith("| --- "))
 		.map((text) => text.slice(2, -2).split(" | "))
 		.filter(([what, , , , wanted]) => what !== "" && wanted !== undefined && wanted.trim() !== "")
-		.map(([what = "", door = "", against = "", result = ""]) => [what, door, against, result]);
-	return markdown(["", "mlgate", "against", "makes"], rows);
+		.map(([what = "", door = "", against = "", result = "", wanted = "", verdict = ""]) => [
+			what,
+			door,
+			against,
+			result,
+			verdict === "met" ? wanted : `${wanted}: ${verdict}`,
+		]);
+	return markdown(["", "mlgate", "against", "makes", "wanted"], rows);
 }
 
 export function write(measured: readonly Measured[], run: Run): void {

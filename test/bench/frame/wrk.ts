@@ -28,6 +28,8 @@ export interface LoadOptions {
 	connections: number;
 	seconds: number;
 	folder: string;
+	/** On this core alone. */
+	core?: number | undefined;
 }
 
 /** @throws if a request failed: what is fast because it refuses is no result */
@@ -50,14 +52,19 @@ export async function tryLoad({
 	connections,
 	seconds,
 	folder,
+	core,
 }: LoadOptions): Promise<Load> {
 	const file = join(folder, "asked");
 	const lines = paths.map((path, i) => `${path} ${tokens[i % tokens.length]}\n`);
 	writeFileSync(file, lines.join(""), { mode: 0o600 });
-	const ended = await run("wrk", [
+	const pinned = core === undefined ? [] : ["taskset", "--cpu-list", String(core)];
+	const [program = "", ...args] = [
+		...pinned,
+		"wrk",
 		...["--threads", "1", "--connections", String(connections), "--duration", `${QUICK ? 1 : seconds}s`],
 		...["--timeout", "60s", "--script", join(import.meta.dirname, "wrk.lua"), origin, "--", file],
-	]);
+	];
+	const ended = await run(program, args);
 	const line = /^RESULT (.*)$/m.exec(ended.stdout)?.[1];
 	if (ended.code !== 0 || line === undefined) throw new Error(`wrk: ${ended.stdout}${ended.stderr}`);
 	return JSON.parse(line);

@@ -31,7 +31,7 @@ describe("the results of the bench", () => {
 		expect(ratio("never answered", "", Number.NaN, other, { atMost: 1 }).met).toBe(false);
 	});
 
-	test("reach the README only where something is wanted", () => {
+	test("reach the README where something is wanted, with what is missed", () => {
 		const machine = {
 			cores: 2,
 			model: "m",
@@ -46,9 +46,13 @@ describe("the results of the bench", () => {
 		const rows = [
 			ratio("one", "s", 1, { name: "stock", value: 2 }, { atMost: 0.6 }),
 			ratio("two", "s", 1, { name: "stock", value: 2 }),
+			ratio("three", "s", 1, { name: "stock", value: 2 }, { atMost: 0.4 }),
 		];
 		const text = results([{ title: "T", rows }], { before: at, after: at, minutes: 3 });
-		expect(readmeTable(text).split("\n").slice(2)).toEqual(["| one | 1 s | stock 2 s | x 0.5 |"]);
+		expect(readmeTable(text).split("\n").slice(2)).toEqual([
+			"| one | 1 s | stock 2 s | x 0.5 | at most 0.6 |",
+			"| three | 1 s | stock 2 s | x 0.5 | at most 0.4: **missed** |",
+		]);
 	});
 });
 
