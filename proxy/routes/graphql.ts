@@ -71,6 +71,8 @@ export function refusedQuery(query: string, variables: unknown): DoorErrorCode |
 		// Behind the last brace of the query nothing may follow: another operation, or a fragment.
 		if (ended) return "GRAPHQL_QUERY";
 		if (token === "...") return "GRAPHQL_QUERY";
+		// GraphQL keeps these names for introspection, wherever they stand.
+		if (/^__(?!typename$)/.test(token)) return "GRAPHQL_QUERY";
 		const inSelection = open.length > 0 && open.at(-1) === "{" && !open.includes("(");
 		if (token === "{" || token === "(" || token === "[") {
 			open.push(token);
@@ -90,7 +92,6 @@ export function refusedQuery(query: string, variables: unknown): DoorErrorCode |
 				aliases++;
 				continue;
 			}
-			if (/^__(?!typename$)/.test(token)) return "GRAPHQL_QUERY";
 			fields++;
 			if (selections === 1) root++;
 		} else if (ROWS.has(token) && tokens[i + 1] === ":") {

@@ -116,6 +116,8 @@ describe("refused, whoever asks", () => {
 		["a fragment that multiplies", "{ test { ...F } } fragment F on Test { output }", "GRAPHQL_QUERY"],
 		["an inline fragment", "{ test { ... on Test { output } } }", "GRAPHQL_QUERY"],
 		["introspection", "{ __schema { types { fields { type { fields { name } } } } } }", "GRAPHQL_QUERY"],
+		["an operation with a name of introspection's", "query __schema { test { output } }", "GRAPHQL_QUERY"],
+		["such a name as an argument", "{ test(inputString: __schema) { output } }", "GRAPHQL_QUERY"],
 		["introspection of a type under an alias", '{ a: __type(name: "Query") { name } }', "GRAPHQL_QUERY"],
 		["a directive on a field", "{ test @include(if: true) { output } }", "GRAPHQL_QUERY"],
 		["a brace that is not closed", "{ test { output }", "GRAPHQL_QUERY"],
