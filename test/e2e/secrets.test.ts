@@ -1,7 +1,7 @@
 import { readdirSync, readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { beforeAll, describe, expect, test } from "vitest";
-import { CHECKOUT, docker, mustRun, NAME, run, token } from "../support/mlgate.ts";
+import { CHECKOUT, docker, mustRun, NAME, run, STACK, token } from "../support/mlgate.ts";
 
 /** Every password that the stack's parts were given, read from the files they were given them in. */
 let secrets: string[];
@@ -45,7 +45,7 @@ describe("secrets", () => {
 			)),
 			...texts(join(CHECKOUT, ".mlgate", "state")),
 			...texts(join(CHECKOUT, ".mlgate", "logs")),
-			{ path: "stack config", text: readFileSync(join(CHECKOUT, "Pulumi.e2e.yaml"), "utf8") },
+			{ path: "stack config", text: readFileSync(join(CHECKOUT, `Pulumi.${STACK}.yaml`), "utf8") },
 		];
 		for (const secret of secrets) {
 			expect(places.filter(({ text }) => text.includes(secret)).map(({ path }) => path)).toEqual([]);
