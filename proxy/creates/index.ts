@@ -8,7 +8,7 @@ import type { Log } from "../accounts/log.ts";
 import type { Answerer } from "../answerer.ts";
 import { orderOf } from "../forward/index.ts";
 import type { Transfers } from "../forward/transfers.ts";
-import { TWINS } from "../routes/classes.ts";
+import { belowTwin } from "../routes/classes.ts";
 import type { Route } from "../routes/match.ts";
 import { perRoute } from "../routes/per-route.ts";
 import { Create, type Parts } from "./create.ts";
@@ -51,7 +51,7 @@ export async function openCreates(
 const creatingOf = perRoute(
 	({ method, rule }: Pick<Route, "method" | "rule">): [rule: string, creating: Creating] | undefined => {
 		if (method !== "POST") return undefined;
-		const below = rule.slice(TWINS.find((prefix) => rule.startsWith(`${prefix}/`))?.length ?? 0);
+		const below = belowTwin(rule) ?? rule;
 		const creating = Object.hasOwn(CREATES, below) ? CREATES[below] : undefined;
 		return creating && [below, creating];
 	},

@@ -1,5 +1,5 @@
 /** Which parts behind the door a request needs, by its route. What is held is decided by this table alone. */
-import { TWINS } from "../routes/classes.ts";
+import { belowTwin } from "../routes/classes.ts";
 import type { Route } from "../routes/match.ts";
 import { perRoute } from "../routes/per-route.ts";
 
@@ -54,7 +54,6 @@ export const needsOf = perRoute(
 	({ method, rule, class: routeClass }: Pick<Route, "method" | "rule" | "class">): Needs => {
 		if (routeClass === "inference") return API;
 		const verb = method === "HEAD" ? "GET" : method;
-		const twin = TWINS.find((prefix) => rule.startsWith(`${prefix}/`));
-		return PLAIN[`${verb} ${rule}`] ?? REST[`${verb} ${rule.slice(twin?.length ?? 0)}`] ?? DATA;
+		return PLAIN[`${verb} ${rule}`] ?? REST[`${verb} ${belowTwin(rule) ?? rule}`] ?? DATA;
 	},
 );

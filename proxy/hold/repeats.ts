@@ -2,7 +2,7 @@
  * Whether a request whose answer was lost may be sent again. MLflow may have done what it said, or not; nobody knows.
  * (`reference`: MLflow 2.13.0, `store/tracking/sqlalchemy_store.py` and `store/model_registry/sqlalchemy_store.py`.)
  */
-import { TWINS } from "../routes/classes.ts";
+import { belowTwin } from "../routes/classes.ts";
 import type { Route } from "../routes/match.ts";
 import { perRoute } from "../routes/per-route.ts";
 
@@ -80,7 +80,6 @@ const REST: Readonly<Record<string, Repeat>> = {
 export const repeatOf = perRoute(
 	({ method, rule, class: routeClass }: Pick<Route, "method" | "rule" | "class">): Repeat => {
 		if (routeClass === "read" || routeClass === "static") return "safe";
-		const twin = TWINS.find((prefix) => rule.startsWith(`${prefix}/`));
-		return PLAIN[`${method} ${rule}`] ?? REST[`${method} ${rule.slice(twin?.length ?? 0)}`] ?? "never";
+		return PLAIN[`${method} ${rule}`] ?? REST[`${method} ${belowTwin(rule) ?? rule}`] ?? "never";
 	},
 );

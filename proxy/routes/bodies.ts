@@ -4,7 +4,7 @@
  * search may ask for at once is bounded too: MLflow holds all of an answer in memory.
  */
 import type { DoorErrorCode } from "../errors.ts";
-import { TWINS } from "./classes.ts";
+import { belowTwin } from "./classes.ts";
 import { refusedQuery } from "./graphql.ts";
 import { isAmbiguous, isWithin, valuesOf } from "./json.ts";
 
@@ -69,10 +69,8 @@ const PLAIN_RULES: Readonly<Record<string, BodyRule>> = {
 
 /** The rule for one method of one of MLflow's rules. */
 export const bodyRuleOf = (method: string, rule: string): BodyRule | undefined => {
-	const twin = TWINS.find((prefix) => rule.startsWith(`${prefix}/`));
-	return twin === undefined
-		? PLAIN_RULES[`${method} ${rule}`]
-		: RULES[`${method} ${rule.slice(twin.length)}`];
+	const below = belowTwin(rule);
+	return below === undefined ? PLAIN_RULES[`${method} ${rule}`] : RULES[`${method} ${below}`];
 };
 
 /**

@@ -12,6 +12,12 @@ import type { RouteClass } from "../roles.ts";
 /** The routes of MLflow's REST API: each exists under `/api/2.0` and `/ajax-api/2.0`. */
 export const TWINS = ["/api/2.0", "/ajax-api/2.0"] as const;
 
+/** What comes after its twin; undefined: the rule has none. */
+export const belowTwin = (rule: string): string | undefined => {
+	const twin = TWINS.find((prefix) => rule.startsWith(`${prefix}/`));
+	return twin && rule.slice(twin.length);
+};
+
 type Table = Readonly<Record<string, RouteClass>>;
 
 /** By method and path below a twin. */
@@ -116,9 +122,8 @@ function find<T>(
 ) {
 	const whole = `${key} ${rule}`;
 	if (Object.hasOwn(plain, whole)) return plain[whole];
-	const twin = TWINS.find((prefix) => rule.startsWith(`${prefix}/`));
-	const below = `${key} ${rule.slice(twin?.length)}`;
-	return twin !== undefined && Object.hasOwn(rest, below) ? rest[below] : undefined;
+	const below = belowTwin(rule);
+	return below !== undefined && Object.hasOwn(rest, `${key} ${below}`) ? rest[`${key} ${below}`] : undefined;
 }
 
 /** The class of one method of one rule as MLflow writes it, `undefined` where nobody gave it one. */

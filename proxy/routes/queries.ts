@@ -4,7 +4,7 @@
  */
 import type { DoorErrorCode } from "../errors.ts";
 import { ROWS } from "./bodies.ts";
-import { TWINS } from "./classes.ts";
+import { belowTwin } from "./classes.ts";
 import { isWithin } from "./json.ts";
 
 /** @returns why somebody who is no admin may not ask this */
@@ -27,7 +27,7 @@ const RULES: Readonly<Record<string, QueryRule>> = {
 
 /** The rule for one method of one of MLflow's rules. */
 export const queryRuleOf = (method: string, rule: string): QueryRule | undefined => {
-	const twin = TWINS.find((prefix) => rule.startsWith(`${prefix}/`));
+	const below = belowTwin(rule);
 	const like = method === "HEAD" ? "GET" : method;
-	return twin === undefined ? undefined : RULES[`${like} ${rule.slice(twin.length)}`];
+	return below === undefined ? undefined : RULES[`${like} ${below}`];
 };

@@ -203,6 +203,16 @@ const post = (path: string, body: object, role: "editor" | "admin" = "editor") =
 const runs = () => query("select run_uuid from runs order by run_uuid");
 const sent = (path: string) => it.upstream.seen.filter(({ url }) => url === path).length;
 
+/** What a door leaves that died between asking MLflow and hearing its answer. @param body as it was sent, or its value */
+const intend = (credential: string, route: string, body: object | string) =>
+	creates.intents.record({
+		credential,
+		route,
+		body: createHash("sha256")
+			.update(typeof body === "string" ? body : JSON.stringify(body))
+			.digest(),
+	});
+
 /** A new door on the same databases, as after a restart. */
 async function restart(): Promise<void> {
 	await it.close();
@@ -261,11 +271,7 @@ describe.each(EVERY)("%s", (_, path, body, rows) => {
 		deaths = ["after"];
 		const text = JSON.stringify(body);
 		// What a door leaves behind that is killed after the server made it.
-		await creates.intents.record({
-			credential: "editor",
-			route: path.replace(/^\/(ajax-)?api\/2\.0/, ""),
-			body: createHash("sha256").update(text).digest(),
-		});
+		await intend("editor", path.replace(/^\/(ajax-)?api\/2\.0/, ""), text);
 		await make(path, JSON.parse(text));
 		await restart();
 		await plain();
@@ -313,11 +319,7 @@ describe("two equal creates", () => {
 
 describe("an unknown outcome", () => {
 	const leave = async (credential: string) => {
-		await creates.intents.record({
-			credential,
-			route: "/mlflow/runs/create",
-			body: createHash("sha256").update(JSON.stringify(RUN)).digest(),
-		});
+		await intend(credential, "/mlflow/runs/create", RUN);
 		await make(RUNS, RUN);
 		await restart();
 	};
@@ -337,11 +339,7 @@ describe("an unknown outcome", () => {
 	});
 
 	test("is matched for five minutes", async () => {
-		await creates.intents.record({
-			credential: "editor",
-			route: "/mlflow/runs/create",
-			body: createHash("sha256").update(JSON.stringify(RUN)).digest(),
-		});
+		await intend("editor", "/mlflow/runs/create", RUN);
 		await make(RUNS, RUN);
 		await door.query("update creates set at = at - interval '301 seconds'");
 		await restart();
@@ -351,11 +349,7 @@ describe("an unknown outcome", () => {
 
 	test("is not a run that was there before, nor one that somebody logs to", async () => {
 		await make(RUNS, RUN);
-		await creates.intents.record({
-			credential: "editor",
-			route: "/mlflow/runs/create",
-			body: createHash("sha256").update(JSON.stringify(RUN)).digest(),
-		});
+		await intend("editor", "/mlflow/runs/create", RUN);
 		await restart();
 		await post(RUNS, RUN);
 		expect(await runs()).toHaveLength(2);
@@ -367,11 +361,7 @@ describe("an unknown outcome", () => {
 
 	test("is waited for while it is being written", async () => {
 		const writer = await pool.connect();
-		await creates.intents.record({
-			credential: "editor",
-			route: "/mlflow/runs/create",
-			body: createHash("sha256").update(JSON.stringify(RUN)).digest(),
-		});
+		await intend("editor", "/mlflow/runs/create", RUN);
 		await writer.query("begin");
 		await writer.query(
 			"insert into runs values ('slow', 'one', 'ada', 'RUNNING', 1700000000000, null, 'active', 1)",
@@ -434,11 +424,7 @@ describe("a tag that is deleted", () => {
 	});
 
 	test("is gone when the door dies too, and the client asks again", async () => {
-		await creates.intents.record({
-			credential: "editor",
-			route: "/mlflow/runs/delete-tag",
-			body: createHash("sha256").update(JSON.stringify(tag)).digest(),
-		});
+		await intend("editor", "/mlflow/runs/delete-tag", tag);
 		await make(UNTAG, tag);
 		await restart();
 		const answer = await post(UNTAG, tag);
