@@ -25,6 +25,7 @@ import { Metrics } from "./metrics.ts";
 import { type Handle, openPipeline } from "./pipeline.ts";
 import { RateLimits, type Rates } from "./rates.ts";
 import { type ReadsOptions, readsAnswerer } from "./reads/index.ts";
+import { type RunsOptions, runsAnswerer } from "./runs/index.ts";
 import { createDoorServer } from "./server.ts";
 import type { DoorSettings } from "./settings.ts";
 import { Gateway, type GatewayOptions } from "./tailnet/gateway.ts";
@@ -54,6 +55,8 @@ export interface DoorOptions {
 	rates?: Rates;
 	/** For tests. */
 	reads?: Pick<ReadsOptions, "memory" | "unseen">;
+	/** Bytes; for tests. */
+	runs?: Pick<RunsOptions, "memory" | "largest">;
 	/** For tests. */
 	inference?: Pick<InferenceOptions, "patience" | "most">;
 	/** For tests. */
@@ -108,6 +111,7 @@ export async function openDoor({
 	transfers: pace,
 	rates,
 	reads,
+	runs,
 	inference: bounds,
 	holds: room,
 }: DoorOptions): Promise<Door> {
@@ -156,6 +160,7 @@ export async function openDoor({
 			moved: metrics.moved.bind(metrics),
 			away: (why) => holds.away("minio", why),
 		});
+	const limits = new RateLimits(rates);
 	metrics.holds(() => holds.list());
 	if (artifacts !== undefined) metrics.uploads(() => artifacts.unfinished);
 	const checks = async () => (await Promise.all([probeUpstream(direct), artifacts?.check() ?? []])).flat();
@@ -174,12 +179,13 @@ export async function openDoor({
 			...(artifacts ? [artifactsAnswerer(artifacts, transfers)] : []),
 			modelFiles(upstream),
 			...(settings.uiFolder === undefined ? [] : [uiAnswerer(settings.uiFolder, transfers)]),
+			runsAnswerer({ upstream, transfers, rates: limits, ...runs }),
 			readsAnswerer({ upstream, transfers, ...reads }),
 			...(creates ? [createsAnswerer({ ...creates, upstream, holds, transfers, metrics })] : []),
 			forwardTo(transfers),
 		],
 		audit,
-		rates: new RateLimits(rates),
+		rates: limits,
 		metrics,
 		log,
 		patience: holds.limit,

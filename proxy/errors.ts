@@ -145,6 +145,10 @@ export const DOOR_ERRORS = {
 		...PATH,
 		message: "A query parameter of this route occurs twice or is spelled otherwise",
 	},
+	RUN_IDS: invalid(
+		"Name each run as run_id=<its id, 32 hexadecimal digits in lower case>, at least one, and nothing else.",
+	),
+	TOO_MANY_RUNS: invalid("At most 200 runs can be asked for at once. Ask for the others in another request."),
 	GRAPHQL_READ_ONLY: denied("GraphQL is for reading here: one query and nothing else."),
 	GRAPHQL_QUERY: {
 		...PATH,

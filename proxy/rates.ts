@@ -31,6 +31,15 @@ interface Bucket {
 	running: number;
 }
 
+/** What one request counts for. */
+export interface Weight {
+	/** Of MLflow, whether each comes by itself or one asks for them all. */
+	requests: number;
+	atOnce: number;
+}
+
+const ONE: Weight = { requests: 1, atOnce: 1 };
+
 /** What became of a request: go on and say when it is over, or wait. */
 export type Taken = { done(): void } | { retryAfter: number };
 
@@ -50,18 +59,19 @@ export class RateLimits {
 		return this.#buckets.size;
 	}
 
-	take({ kind, credential }: Pick<Identity, "kind" | "credential">): Taken {
+	/** All that it weighs, or nothing of it. */
+	take({ kind, credential }: Pick<Identity, "kind" | "credential">, { requests, atOnce } = ONE): Taken {
 		const bucket = this.#bucket(`${kind} ${credential}`);
-		if (bucket.left < 1 || bucket.running >= this.#rates.atOnce) {
+		if (bucket.left < requests || bucket.running + atOnce > this.#rates.atOnce) {
 			const { from, to } = RETRY_AFTER;
 			return { retryAfter: from + Math.floor(Math.random() * (to - from + 1)) };
 		}
-		bucket.left--;
-		bucket.running++;
+		bucket.left -= requests;
+		bucket.running += atOnce;
 		let over = false;
 		return {
 			done: () => {
-				if (!over) bucket.running--;
+				if (!over) bucket.running -= atOnce;
 				over = true;
 			},
 		};

@@ -5,7 +5,7 @@
 import type { ServerResponse } from "node:http";
 import type { Writable } from "node:stream";
 import type { Dispatcher } from "undici";
-import { type Coding, codingFor, compress, compressor } from "../encoding.ts";
+import { type Coding, codingFor, compressor } from "../encoding.ts";
 import { headersFromUpstream, headersToUpstream } from "../forward/headers.ts";
 import { orderOf } from "../forward/index.ts";
 import { refusalOf } from "../forward/transfer.ts";
@@ -13,36 +13,14 @@ import type { Transfers } from "../forward/transfers.ts";
 import { Patience } from "../hold/patience.ts";
 import type { HeldRequest } from "../hold/upstream.ts";
 import type { Safety } from "../safety.ts";
+import { answerOf } from "./answer.ts";
 import type { Budget } from "./budget.ts";
-import type { Reader } from "./reader.ts";
+import type { Computation, Reader } from "./reader.ts";
 
 /** The largest answer that is kept whole, in bytes. The first page of 100 runs is 0.8 MB. */
 const LARGEST = 4 * 1024 * 1024;
 
 const LEFT = new Error("nobody waits for this answer any more");
-
-/** An answer that can be given to any number of readers. */
-export interface Answer {
-	status: number;
-	/** Without length and coding. */
-	headers: readonly string[];
-	body: Buffer;
-	/** Made once for all who take it. */
-	in(coding: Coding): Promise<Buffer>;
-}
-
-function answerOf(status: number, headers: readonly string[], body: Buffer): Answer {
-	const made: { [coding in Coding]?: Promise<Buffer> } = {};
-	return {
-		status,
-		headers,
-		body,
-		in(coding) {
-			made[coding] ??= compress(coding, body);
-			return made[coding];
-		},
-	};
-}
 
 export interface FlightOptions {
 	upstream: Dispatcher;
@@ -54,7 +32,7 @@ export interface FlightOptions {
 	safety: Safety;
 }
 
-export class Flight implements Dispatcher.DispatchHandler {
+export class Flight implements Dispatcher.DispatchHandler, Computation {
 	readonly quiet: number | undefined;
 	readonly #options: FlightOptions;
 	readonly #readers = new Set<Reader>();

@@ -7,15 +7,22 @@ import type { DoorErrorCode } from "../errors.ts";
 import type { Transfers, Watched } from "../forward/transfers.ts";
 import { hasBody } from "../gate/framing.ts";
 import { endWith } from "../one-write.ts";
-import type { Answer, Flight } from "./flight.ts";
+import type { Answer } from "./answer.ts";
 
 /** So much goes out at once; what a client has taken of it shows that it moves. In bytes. */
 const SLICE = 256 * 1024;
 
+/** What a reader waits for. */
+export interface Computation {
+	add(reader: Reader): void;
+	/** Its client has left or has its answer, or it was ended. */
+	leave(reader: Reader): void;
+}
+
 export class Reader implements Watched {
 	readonly allowed: Allowed;
 	readonly #asked: (body: Buffer | null) => void;
-	#flight: Flight | undefined;
+	#computation: Computation | undefined;
 	#over = false;
 	#unwatch: () => void = () => {};
 	waitingSince: number | undefined;
@@ -55,14 +62,14 @@ export class Reader implements Watched {
 	}
 
 	/** Waits for a computation. */
-	join(flight: Flight): void {
-		this.#flight = flight;
-		flight.add(this);
+	join(computation: Computation): void {
+		this.#computation = computation;
+		computation.add(this);
 	}
 
 	readonly #closed = (): void => {
 		this.#over = true;
-		this.#flight?.leave(this);
+		this.#computation?.leave(this);
 	};
 
 	/** Whether nothing more goes to the client. */
@@ -76,7 +83,7 @@ export class Reader implements Watched {
 		const { req, res, refused } = this.allowed;
 		if (!res.headersSent) refused(code);
 		refuse(req, res, code);
-		this.#flight?.leave(this);
+		this.#computation?.leave(this);
 	}
 
 	/** Somebody else takes it from here. */

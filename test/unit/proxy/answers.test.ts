@@ -66,6 +66,7 @@ describe("without a credential", () => {
 		"/door/ready",
 		"/door/why",
 		"/door/jwks.json",
+		"/door/runs?run_id=x",
 		"/api/2.0/mlflow/no-such-route",
 	])("%s is 401 JSON, for a browser as well, which gets no prompt", async (path) => {
 		for (const headers of [NAVIGATION, BROWSER, [...BROWSER, "Cookie: session=gone"]]) {
@@ -348,6 +349,8 @@ describe("the door's own routes", () => {
 			{ class: "delete-hard", needs: "admin", allowed: false },
 		],
 		["DELETE", "/api/2.0/mlflow-artifacts/artifacts/.", { refused: "TARGET_DOT_SEGMENT", allowed: false }],
+		["GET", "/door/runs?run_id=x", { class: "read", needs: "viewer", allowed: true }],
+		["POST", "/door/runs", { refused: "ROUTE_UNKNOWN", allowed: false }],
 		["GET", "/nowhere", { refused: "ROUTE_UNKNOWN", allowed: false }],
 		["GET", "/build/x", { refused: "ROUTE_UNKNOWN", allowed: false }],
 		["HEAD", "/get-artifact", { refused: null, allowed: true }],

@@ -43,6 +43,16 @@ describe("a credential's bucket", () => {
 		expect(passes(limits, one)).toBe(false);
 	});
 
+	test("takes all that a request weighs, or nothing of it", () => {
+		const limits = new RateLimits({ perSecond: 0, burst: 10, atOnce: 5 }, () => 0);
+		expect("done" in limits.take(one, { requests: 11, atOnce: 1 })).toBe(false);
+		expect("done" in limits.take(one, { requests: 1, atOnce: 6 })).toBe(false);
+		const whole = limits.take(one, { requests: 8, atOnce: 5 });
+		expect(["done" in whole, passes(limits, one)]).toEqual([true, false]);
+		if ("done" in whole) whole.done();
+		expect([passes(limits, one), passes(limits, one), passes(limits, one)]).toEqual([true, true, false]);
+	});
+
 	test("says when to come back so that MLflow's client keeps its patience, and not all at once", () => {
 		const limits = new RateLimits({ perSecond: 0, burst: 0, atOnce: 1 }, () => 0);
 		const said = new Set(

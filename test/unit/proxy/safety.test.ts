@@ -39,6 +39,7 @@ describe("every answer", () => {
 		["a bad path", "//", null],
 		["health", "/door/health", null],
 		["whoami", "/door/whoami", "viewer"],
+		["many runs", `/door/runs?run_id=${"a".repeat(32)}`, "viewer"],
 	] as const)("%s: a policy that frames nowhere, nosniff, no referrer for others", async (_, path, role) => {
 		const said = await get(path, role);
 		expect(directives(said["content-security-policy"])).toMatchObject({

@@ -94,6 +94,7 @@ test.each([
 	["GET", "/door/why?path=/"],
 	["GET", "/door/ready"],
 	["GET", "/door/jwks.json"],
+	["GET", `/door/runs?run_id=${RUN}`],
 	["GET", "/inference/similar"],
 	["POST", "/inference/similar"],
 	["GET", "/no/such/route"],

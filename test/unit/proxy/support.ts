@@ -190,7 +190,10 @@ export interface Rig {
 
 export async function rig(
 	options: Partial<
-		Pick<DoorOptions, "transfers" | "artifacts" | "rates" | "reads" | "inference" | "holds" | "creates">
+		Pick<
+			DoorOptions,
+			"transfers" | "artifacts" | "rates" | "reads" | "runs" | "inference" | "holds" | "creates"
+		>
 	> & {
 		drainSeconds?: number;
 		holdSeconds?: number;
@@ -226,6 +229,7 @@ export async function rig(
 		log,
 		...(options.transfers === undefined ? {} : { transfers: options.transfers }),
 		...(options.reads === undefined ? {} : { reads: options.reads }),
+		...(options.runs === undefined ? {} : { runs: options.runs }),
 		...(options.artifacts === undefined ? {} : { artifacts: options.artifacts }),
 		...(options.rates === undefined ? {} : { rates: options.rates }),
 		...(options.creates === undefined ? {} : { creates: options.creates }),
