@@ -12,4 +12,5 @@ function load(file: string, type: string) {
 export const MENU_STYLE = load("menu.css", "text/css; charset=utf-8");
 export const MENU_SCRIPT = load("menu.js", "text/javascript; charset=utf-8");
 export const EARLY_SCRIPT = load("early.js", "text/javascript; charset=utf-8");
-export const MENU_ASSETS = [MENU_STYLE, MENU_SCRIPT, EARLY_SCRIPT] as const;
+export const COMPARE_SCRIPT = load("compare.js", "text/javascript; charset=utf-8");
+export const MENU_ASSETS = [MENU_STYLE, MENU_SCRIPT, EARLY_SCRIPT, COMPARE_SCRIPT] as const;

@@ -13,10 +13,20 @@ const PAGES = [
 
 const parts = JSON.parse(document.currentScript.dataset.parts);
 const [name] = PAGES.find(([, hash]) => hash.test(location.hash)) ?? [];
-for (const file of parts[name] ?? []) {
+const { first, later } = parts[name] ?? { first: [], later: [] };
+
+function preload(file, priority) {
 	const link = document.createElement("link");
 	link.rel = "preload";
 	link.as = file.endsWith(".css") ? "style" : "script";
+	link.fetchPriority = priority;
 	link.href = `static-files/${file}`;
 	document.head.append(link);
 }
+
+for (const file of first) preload(file, "auto");
+// MLflow asks for these when it draws, which on a large page is seconds after everything else has come. The line is
+// idle as soon as the page has loaded.
+addEventListener("load", () => {
+	for (const file of later) preload(file, "low");
+});

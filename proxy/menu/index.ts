@@ -8,8 +8,9 @@ import type { Dispatcher } from "undici";
 import type { Allowed, Answerer } from "../answerer.ts";
 import type { Identity } from "../authority.ts";
 import { html } from "../pages/html.ts";
+import { MOST } from "../runs/ids.ts";
 import { type Safety, safetyOf } from "../safety.ts";
-import { EARLY_SCRIPT, MENU_SCRIPT, MENU_STYLE } from "./assets.ts";
+import { COMPARE_SCRIPT, EARLY_SCRIPT, MENU_SCRIPT, MENU_STYLE } from "./assets.ts";
 import type { EarlyParts } from "./early.ts";
 
 /** Milliseconds for which MLflow's page is kept. It changes only with the image. */
@@ -32,7 +33,9 @@ ${kind === "session" && html`<a href="/logout">Sign out</a>`}
 <a class="again" href="/login?next=%2F" hidden>Sign in again</a>
 </nav>`.text;
 
-/** `async`: it is not waited for, and comes before MLflow's main script, which is a hundred times as long. */
+/** `async`: these are not waited for, and come before MLflow's main script, which is a hundred times as long. */
+const compareScript: string = html`<script src="${COMPARE_SCRIPT.path}" data-most="${MOST}" async></script>`
+	.text;
 const earlyScript = (parts: EarlyParts): string =>
 	html`<script src="${EARLY_SCRIPT.path}" data-parts="${JSON.stringify(parts)}" async></script>`.text;
 
@@ -56,7 +59,7 @@ export function withStrip(page: string, identity: Identity, early = ""): string 
  * @param parts what its pages ask for first, if that is known
  */
 export function menuOver(upstream: Dispatcher, parts?: EarlyParts): Answerer {
-	const early = parts && earlyScript(parts);
+	const early = `${parts === undefined ? "" : earlyScript(parts)}${compareScript}`;
 	let kept: { page: string; until: number } | undefined;
 	let running: Promise<string | undefined> | undefined;
 

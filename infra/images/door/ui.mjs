@@ -49,15 +49,32 @@ writeFileSync(join(to, "files.json"), JSON.stringify(files));
 
 // Which of them each page asks for once MLflow's main script runs: its routes say so. See proxy/menu/early.js.
 const ROUTE = /path:[\w.]*?(\w+),element:\(0,[\w.]+\)\(\(\(\)=>Promise\.all\(\[([^\]]*)\]\)/g;
+/** Pages that always draw a chart. The library for it is asked for by their own parts, when they know what to draw. */
+const CHARTS = ["compareRuns"];
+
 const main = Object.keys(files).find((name) => /^static\/js\/main\.[0-9a-f]+\.js$/.test(name));
 if (main === undefined) throw new Error(`${from} has no main script`);
+
+/** By number of a part, which has a script, a style sheet, or both. */
+const byPart = Object.groupBy(
+	Object.keys(files),
+	(name) => /^static\/(?:js|css)\/(\d+)\.[0-9a-f]+\.chunk\.(?:js|css)$/.exec(name)?.[1] ?? "none",
+);
+const filesOf = (parts) => parts.flatMap((part) => byPart[part] ?? []);
+const read = (name) => readFileSync(join(from, name), "utf8");
+/** The parts that a piece of a script asks for. */
+const askedBy = (code) => [...code.matchAll(/\b\w+\.e\((\d+)\)/g)].map(([, part]) => part);
+
 const early = {};
-for (const [, route, chunks] of readFileSync(join(from, main), "utf8").matchAll(ROUTE)) {
-	const ids = [...chunks.matchAll(/\.e\((\d+)\)/g)].map(([, id]) => id);
-	early[route] = Object.keys(files).filter((name) => {
-		const [, id] = /^static\/(?:js|css)\/(\d+)\.[0-9a-f]+\.chunk\.(?:js|css)$/.exec(name) ?? [];
-		return id !== undefined && ids.includes(id);
-	});
+for (const [, route, code] of read(main).matchAll(ROUTE)) {
+	const first = askedBy(code);
+	const scripts = CHARTS.includes(route) ? filesOf(first).filter((name) => name.endsWith(".js")) : [];
+	const later = new Set(scripts.flatMap((name) => askedBy(read(name)))).difference(new Set(first));
+	early[route] = { first: filesOf(first), later: filesOf([...later]) };
 }
 if (!("experimentPage" in early)) throw new Error(`${main} has no route that this script understands`);
+for (const route of CHARTS) {
+	if (!early[route]?.later.length)
+		throw new Error(`${main} draws no chart on ${route} that this script understands`);
+}
 writeFileSync(join(to, "early.json"), JSON.stringify(early));

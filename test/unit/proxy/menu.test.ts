@@ -1,8 +1,9 @@
 /** The strip over MLflow's pages: who am I, on the one page of HTML that MLflow has. */
 import { afterAll, beforeAll, beforeEach, it as check, describe, expect } from "vitest";
 import type { Identity } from "../../../proxy/authority.ts";
-import { MENU_SCRIPT, MENU_STYLE } from "../../../proxy/menu/assets.ts";
+import { COMPARE_SCRIPT, MENU_SCRIPT, MENU_STYLE } from "../../../proxy/menu/assets.ts";
 import { withStrip } from "../../../proxy/menu/index.ts";
+import { MOST } from "../../../proxy/runs/ids.ts";
 import { exchange, type Rig, request, rig } from "./support.ts";
 
 const PAGE =
@@ -81,6 +82,9 @@ describe("through the door", () => {
 			for (const role of ["viewer", "editor", "admin"] as const) {
 				const { head, body } = await exchange(it.port, request("GET", "/", { role }));
 				expect(body).toContain(`<strong>${role}-user</strong>`);
+				expect(body).toContain(
+					`<script src="${COMPARE_SCRIPT.path}" data-most="${MOST}" async></script></head>`,
+				);
 				expect(head).toMatch(/^cache-control: no-store$/im);
 				expect(head).toMatch(/^content-security-policy: .*frame-ancestors 'none'$/im);
 			}

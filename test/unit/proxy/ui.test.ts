@@ -16,7 +16,10 @@ const SCRIPT = fileURLToPath(new URL("../../../infra/images/door/ui.mjs", import
 /** As MLflow's bundler writes them. */
 const ROUTES =
 	'[{path:Oe.A.experimentPage,element:(0,Te.eK)((()=>Promise.all([n.e(490),n.e(7)]).then(n.bind(n,69921)))),pageId:"a"},' +
+	'{path:Oe.A.compareRuns,element:(0,Te.eK)((()=>Promise.all([n.e(996),n.e(8)]).then(n.bind(n,80993)))),pageId:"b"},' +
 	"{path:Le.K1.modelListPage,element:(0,Te.eK)((()=>Promise.all([n.e(8)]).then(n.bind(n,60349))))}]";
+/** A part that asks for another one, when it draws. */
+const CHART = "const o=i.lazy((()=>s.e(850).then(s.t.bind(s,84850,23))));s.e(8);";
 const CODE = "export const answer = 42;\n".repeat(500) + ROUTES;
 
 let it: Rig;
@@ -28,9 +31,11 @@ beforeAll(async () => {
 		"index.html": "<!doctype html>",
 		"static/js/main.83f1172e.js": CODE,
 		"static/js/490.e46a7c21.chunk.js": CODE,
-		"static/js/8.e46a7c22.chunk.js": CODE,
+		"static/js/8.e46a7c22.chunk.js": "console.log(8);",
 		"static/css/7.e46a7c23.chunk.css": "a {}",
 		"static/js/49.e46a7c24.chunk.js": CODE,
+		"static/js/996.e46a7c25.chunk.js": CHART,
+		"static/js/850.e46a7c26.chunk.js": CODE,
 		"static/js/main.83f1172e.js.map": "{}",
 		"static/css/main.328af5c2.css": "body { color: red }".repeat(100),
 		"static/media/tiny.0fd4a63680fba840a7b69fbf07969f79.svg": "<svg/>",
@@ -154,16 +159,18 @@ test.each([
 
 test("MLflow's page carries what each of its pages asks for first, as its own routes say it", async () => {
 	const parts = {
-		experimentPage: ["static/css/7.e46a7c23.chunk.css", "static/js/490.e46a7c21.chunk.js"],
-		modelListPage: ["static/js/8.e46a7c22.chunk.js"],
+		experimentPage: {
+			first: ["static/js/490.e46a7c21.chunk.js", "static/css/7.e46a7c23.chunk.css"],
+			later: [],
+		},
+		compareRuns: {
+			first: ["static/js/996.e46a7c25.chunk.js", "static/js/8.e46a7c22.chunk.js"],
+			later: ["static/js/850.e46a7c26.chunk.js"],
+		},
+		modelListPage: { first: ["static/js/8.e46a7c22.chunk.js"], later: [] },
 	};
-	const early = JSON.parse(readFileSync(join(folder, "ui", "early.json"), "utf8")) as Record<
-		string,
-		string[]
-	>;
-	expect(Object.fromEntries(Object.entries(early).map(([name, files]) => [name, files.sort()]))).toEqual(
-		parts,
-	);
+	const early = JSON.parse(readFileSync(join(folder, "ui", "early.json"), "utf8"));
+	expect(early).toEqual(parts);
 	const page = "<!doctype html><html><head></head><body></body></html>";
 	it.upstream.answer = (_, res) =>
 		void res.writeHead(200, { "content-type": "text/html", "content-length": page.length }).end(page);
@@ -173,13 +180,28 @@ test("MLflow's page carries what each of its pages asks for first, as its own ro
 	expect(JSON.parse(said.replaceAll("&quot;", '"'))).toEqual(early);
 });
 
-test("a build of MLflow's whose routes cannot be read makes no image", () => {
-	const other = join(folder, "other");
+test.each([
+	[
+		"routes",
+		CODE.replaceAll("Promise.all", "Promise.any"),
+		CHART,
+		"has no route that this script understands",
+	],
+	[
+		"charts",
+		CODE,
+		CHART.replaceAll(".e(", ".f("),
+		"draws no chart on compareRuns that this script understands",
+	],
+])("a build of MLflow's whose %s cannot be found makes no image", (what, main, part, said) => {
+	const other = join(folder, what);
 	mkdirSync(join(other, "static/js"), { recursive: true });
-	writeFileSync(join(other, "static/js/main.0a1b2c3d.js"), CODE.replaceAll("Promise.all", "Promise.any"));
+	writeFileSync(join(other, "static/js/main.0a1b2c3d.js"), main);
+	writeFileSync(join(other, "static/js/996.0a1b2c3d.chunk.js"), part);
+	writeFileSync(join(other, "static/js/850.0a1b2c3d.chunk.js"), "");
 	const made = spawnSync(process.execPath, [SCRIPT, other, join(folder, "none")], { encoding: "utf8" });
 	expect(made.status).not.toBe(0);
-	expect(made.stderr).toContain("has no route that this script understands");
+	expect(made.stderr).toContain(said);
 });
 
 test("a client on a slow line gets its file whole; one that takes nothing is ended", async () => {
