@@ -3,7 +3,7 @@ import { fork } from "node:child_process";
 import { once } from "node:events";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import type { Browser, BrowserContext, Page, Request } from "playwright-core";
+import type { Browser, BrowserContext, Locator, Page, Request } from "playwright-core";
 import { launch } from "../support/chromium.ts";
 import { PERSON } from "./frame/door.ts";
 import { inTurn, mid, say } from "./frame/measure.ts";
@@ -18,6 +18,9 @@ const ROUNDS = 3;
  */
 const QUIET = 3_000;
 const LONGEST = 90_000;
+
+/** Whether a request is about runs and experiments: MLflow's own, or the door's for many runs. */
+const isData = (url: string): boolean => /\/ajax-api\/|\/door\/runs\?/.test(url);
 
 interface Visit {
 	/** Bytes that came down the line. */
@@ -55,7 +58,7 @@ async function visit(page: Page, line: Line, url: string): Promise<Visit> {
 	const over = (request: Request) => {
 		open--;
 		last = performance.now();
-		if (request.url().includes("/ajax-api/")) data = last;
+		if (isData(request.url())) data = last;
 	};
 	page.on("request", begun).on("requestfinished", over).on("requestfailed", over);
 	await line.count();
@@ -100,9 +103,18 @@ export async function measure(site: Site): Promise<Row[]> {
 			door: { origin: origin(AT.slowDoor), cookies: await signIn() },
 			stock: { origin: origin(AT.slowStock), cookies: [] },
 		};
-		const pages = {
-			"The experiment's page": `/#/experiments/${id}`,
-			"The comparison of 100 runs": `/#/compare-runs?runs=${encodeURIComponent(JSON.stringify(runs))}&experiments=${encodeURIComponent(JSON.stringify([id]))}`,
+		const list = (ids: readonly string[]) => encodeURIComponent(JSON.stringify(ids));
+		const pages: Record<string, Shown> = {
+			"The experiment's page": {
+				path: `/#/experiments/${id}`,
+				// As far down as the page draws them.
+				text: (page) => page.getByText(/^trial-\d+$/),
+			},
+			"The comparison of 100 runs": {
+				path: `/#/compare-runs?runs=${list(runs)}&experiments=${list([id])}`,
+				// Ids and names of all runs, their times, parameters, metrics and tags.
+				text: (page) => page.locator(".compare-run-table tr"),
+			},
 		};
 		const chromium = await launch();
 		browser = chromium;
@@ -111,7 +123,7 @@ export async function measure(site: Site): Promise<Row[]> {
 			if (cookies.length > 0) await context.addCookies(cookies);
 			return context;
 		};
-		await sameRuns(sides, fresh, `${pages["The experiment's page"]}`);
+		for (const shown of Object.values(pages)) await sameRuns(sides, fresh, shown);
 
 		/** A first visit, and one more by the same browser. */
 		const twice = async (side: Side, path: string): Promise<{ cold: Visit; warm: Visit }> => {
@@ -127,7 +139,7 @@ export async function measure(site: Site): Promise<Row[]> {
 			}
 		};
 		const rows: Row[] = [];
-		for (const [what, path] of Object.entries(pages)) {
+		for (const [what, { path }] of Object.entries(pages)) {
 			say(what);
 			const visits = await inTurn(ROUNDS, {
 				door: () => twice(sides.door, path),
@@ -163,11 +175,17 @@ export async function measure(site: Site): Promise<Row[]> {
 	}
 }
 
-/** Both show the same: the names of the runs, as far down as the page draws them. */
+interface Shown {
+	path: string;
+	/** What both sides must show alike. */
+	text(page: Page): Locator;
+}
+
+/** Both show the same. */
 async function sameRuns(
 	sides: Record<"door" | "stock", Side>,
 	fresh: (side: Side) => Promise<BrowserContext>,
-	path: string,
+	{ path, text }: Shown,
 ): Promise<void> {
 	const shown = async (side: Side): Promise<string> => {
 		const context = await fresh(side);
@@ -175,11 +193,12 @@ async function sameRuns(
 			const page = await context.newPage();
 			await page.goto(side.origin + path, { timeout: LONGEST });
 			await page.getByText("trial-99").first().waitFor({ timeout: LONGEST });
-			return JSON.stringify((await page.getByText(/^trial-\d+$/).allTextContents()).sort());
+			return JSON.stringify((await text(page).allTextContents()).sort());
 		} finally {
 			await context.close();
 		}
 	};
 	const [one, other] = [await shown(sides.door), await shown(sides.stock)];
-	if (one !== other) throw new Error(`the two show other runs: ${one} and ${other}`);
+	if (one !== other) throw new Error(`the two show other runs on ${path}: ${one} and ${other}`);
+	if (!one.includes("trial-99")) throw new Error(`nothing is shown on ${path}`);
 }

@@ -2,7 +2,7 @@ import type { Browser, Page } from "playwright-core";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { launch, picture } from "../support/chromium.ts";
 import { python } from "../support/client.ts";
-import { mustAnswer, mustRun, run, stackPort } from "../support/mlgate.ts";
+import { mustAnswer, mustRun, run, stackPort, token } from "../support/mlgate.ts";
 import { PASSWORD, signIn, visit } from "../support/visitor.ts";
 
 let browser: Browser;
@@ -194,7 +194,9 @@ describe("in a browser", () => {
 		await page.getByText("item2vec-16d-seed1").first().click();
 		await page.getByText("Parameters").first().waitFor();
 		const run = new URL(page.url()).hash;
+		const [, experiment, id] = /^#\/experiments\/([^/]+)\/runs\/(\w+)/.exec(run) ?? [];
 		for (const hash of [
+			`#/compare-runs?runs=${encodeURIComponent(JSON.stringify([id]))}&experiments=${encodeURIComponent(JSON.stringify([experiment]))}`,
 			"",
 			"#/experiments/0",
 			run,
@@ -214,11 +216,14 @@ describe("in a browser", () => {
 				early.map((url) => [url, 1]),
 			);
 			// The numbers of the parts that MLflow's bundler has loaded.
-			const loaded = (await other.evaluate(
-				`Object.keys(self).filter((name) => name.startsWith("webpackChunk")).flatMap((name) => self[name].flatMap(([ids]) => ids))`,
-			)) as number[];
+			const loaded = async () =>
+				(
+					(await other.evaluate(
+						`Object.keys(self).filter((name) => name.startsWith("webpackChunk")).flatMap((name) => self[name].flatMap(([ids]) => ids))`,
+					)) as number[]
+				).map(String);
 			const scripts = early.flatMap((url) => /js\/(\d+)\.[0-9a-f]+\.chunk\.js$/.exec(url)?.[1] ?? []);
-			expect(loaded.map(String), hash).toEqual(expect.arrayContaining(scripts));
+			await expect.poll(loaded, { message: hash, timeout: 20_000 }).toEqual(expect.arrayContaining(scripts));
 			await other.close();
 		}
 		await close();
@@ -238,6 +243,176 @@ describe("in a browser", () => {
 		await page.goto(`${origin}/#/models/flavor-ml-embeddings`);
 		await page.getByText("Version 1").first().waitFor();
 		await picture(page, "model");
+		expect(complaints()).toEqual([]);
+		await close();
+	});
+});
+
+describe("MLflow's comparison of runs", () => {
+	const RUNS = 5;
+	/** Of an experiment of its own, in the order of the comparison. */
+	let runs: string[];
+	let experiment: string;
+	let authorization: string;
+
+	beforeAll(async () => {
+		authorization = `Bearer ${await token("editor", "comparison")}`;
+		const post = async (path: string, body: object) => {
+			const answer = await fetch(`${origin}/api/2.0/mlflow/${path}`, {
+				method: "POST",
+				headers: { authorization, "content-type": "application/json" },
+				body: JSON.stringify(body),
+			});
+			expect([path, answer.status]).toEqual([path, 200]);
+			return await answer.json();
+		};
+		experiment = (await post("experiments/create", { name: `compared ${Date.now()}` })).experiment_id;
+		runs = [];
+		for (let n = 0; n < RUNS; n++) {
+			const { run } = await post("runs/create", {
+				experiment_id: experiment,
+				run_name: `tried-${n}`,
+				start_time: n,
+			});
+			const { run_id } = run.info;
+			const metric = (key: string, value: number | string) => ({ key, value, timestamp: 1, step: n });
+			await post("runs/log-batch", {
+				run_id,
+				metrics: [metric("loss", n / 3), metric("lost", "NaN"), metric("most", "Infinity")],
+				params: [
+					{ key: "rate", value: `${n}e-3` },
+					{ key: "name", value: "\u00e9 \u2028 <b>\u{1f600}</b>" },
+				],
+			});
+			runs.push(run_id);
+		}
+	});
+
+	const hashOf = (all: readonly string[]) => {
+		const list = (ids: readonly string[]) => encodeURIComponent(JSON.stringify(ids));
+		return `#/compare-runs?runs=${list(all)}&experiments=${list([experiment])}`;
+	};
+
+	interface Seen {
+		/** What the page shows, as soon as it has nothing more to ask. */
+		shown: string;
+		/** Rows of its tables. */
+		rows: string[];
+		/** Paths of what was asked about runs. */
+		asked: string[];
+	}
+
+	/** @param prepare before the page is opened */
+	async function see(
+		all: readonly string[],
+		prepare: (page: Page) => Promise<unknown> = async () => {},
+	): Promise<Seen> {
+		const { page, close } = await visit(browser);
+		try {
+			await page.goto(`${origin}/login`);
+			await signIn(page, "vera");
+			await page.goto("about:blank");
+			await prepare(page);
+			const asked: string[] = [];
+			page.on("request", (request) => {
+				const { pathname } = new URL(request.url());
+				if (/\/runs(?:\/get)?$/.test(pathname)) asked.push(pathname);
+			});
+			await page.goto(`${origin}/${hashOf(all)}`, { waitUntil: "networkidle" });
+			await settled(page);
+			return {
+				shown: await page.locator("#root").innerText(),
+				rows: await page.locator(".compare-run-table tr").allTextContents(),
+				asked,
+			};
+		} finally {
+			await close();
+		}
+	}
+
+	/** Until the page has shown the same for a second. */
+	async function settled(page: Page): Promise<void> {
+		let [before, now] = ["", await page.locator("#root").innerText()];
+		while (before !== now || now === "") {
+			await page.waitForTimeout(1_000);
+			[before, now] = [now, await page.locator("#root").innerText()];
+		}
+	}
+
+	/** As MLflow's page is without the door's script. */
+	const stock = async (page: Page) =>
+		await page.route("**/door/assets/compare-*.js", (route) => route.abort());
+
+	test("gets of the door what MLflow says to each, to the byte", async () => {
+		const all = [...runs, "0".repeat(32)];
+		const get = (path: string) => fetch(`${origin}${path}`, { headers: { authorization } });
+		const answer = await get(`/door/runs?${new URLSearchParams(all.map((run) => ["run_id", run]))}`);
+		const { runs: said, left_out } = await answer.json();
+		expect([answer.status, said.length, left_out]).toEqual([200, all.length, []]);
+		for (const { run_id, status, content_type, body } of said) {
+			const plain = await get(`/ajax-api/2.0/mlflow/runs/get?run_id=${run_id}`);
+			expect([status, content_type, body]).toEqual([
+				plain.status,
+				plain.headers.get("content-type"),
+				await plain.text(),
+			]);
+		}
+		expect(said.map(({ status }: { status: number }) => status)).toEqual([...runs.map(() => 200), 404]);
+		expect(said[0].body).toContain("NaN");
+	});
+
+	test("asks one question for all runs, and shows what it shows when it asks for each", async () => {
+		const [one, other] = [await see(runs), await see(runs, stock)];
+		expect(one.asked).toEqual(["/door/runs"]);
+		expect(other.asked).toEqual(Array(RUNS).fill("/ajax-api/2.0/mlflow/runs/get"));
+		expect(one.rows).toEqual(other.rows);
+		expect(one.shown).toBe(other.shown);
+		const text = one.rows.join("\n");
+		for (const [n, run] of runs.entries())
+			for (const said of [run, `tried-${n}`, `${n}e-3`]) expect(text).toContain(said);
+		for (const said of ["loss", "lost", "NaN", "most", "Infinity", "<b>"]) expect(text).toContain(said);
+	});
+
+	test("shows a run that is missing as it shows it when it asks for each", async () => {
+		const all = [...runs, "0".repeat(32)];
+		const [one, other] = [await see(all), await see(all, stock)];
+		expect(one.asked).toEqual(["/door/runs"]);
+		expect(other.asked).toHaveLength(RUNS + 1);
+		expect(one.rows).toEqual(other.rows);
+		expect(one.shown).toBe(other.shown);
+		expect(one.rows.join("")).not.toContain("tried-4");
+		expect(one.shown).toContain("An error occurred");
+	});
+
+	test.each<[string, (page: Page) => Promise<unknown>]>([
+		["cannot be had", (page) => page.route("**/door/runs?*", (route) => route.abort())],
+		[
+			"is a refusal",
+			(page) => page.route("**/door/runs?*", (route) => route.fulfill({ status: 503, json: {} })),
+		],
+		["is no JSON", (page) => page.route("**/door/runs?*", (route) => route.fulfill({ body: "<p>" }))],
+	])("asks for each where the door's answer %s", async (_, prepare) => {
+		const [one, other] = [await see(runs, prepare), await see(runs, stock)];
+		expect(one.asked.toSorted()).toEqual([...other.asked, "/door/runs"].toSorted());
+		expect(one.rows).toEqual(other.rows);
+		expect(one.rows.join("")).toContain("tried-4");
+	});
+
+	test("in the page that is open already asks for each, and other pages ask the door for none", async () => {
+		const { page, complaints, close } = await visit(browser);
+		await page.goto(`${origin}/login`);
+		await signIn(page, "vera");
+		await page.goto("about:blank");
+		const asked: string[] = [];
+		page.on("request", (request) => asked.push(new URL(request.url()).pathname));
+		await page.goto(`${origin}/${hashOf(runs)}`);
+		await page.getByText("tried-4").first().waitFor();
+		expect(asked.filter((path) => path.endsWith("/runs/get"))).toEqual([]);
+		await page.evaluate("location.hash = '#/experiments/0'");
+		await page.locator(".compare-run-table").first().waitFor({ state: "detached" });
+		await page.evaluate(`location.hash = ${JSON.stringify(hashOf(runs.slice(0, 2)))}`);
+		await expect.poll(() => asked.filter((path) => path.endsWith("/runs/get")).length).toBe(2);
+		expect(asked.filter((path) => path === "/door/runs")).toHaveLength(1);
 		expect(complaints()).toEqual([]);
 		await close();
 	});
