@@ -25,6 +25,7 @@ import { Metrics } from "./metrics.ts";
 import { type Handle, openPipeline } from "./pipeline.ts";
 import { RateLimits, type Rates } from "./rates.ts";
 import { type ReadsOptions, readsAnswerer } from "./reads/index.ts";
+import { Sharing } from "./reads/sharing.ts";
 import { type RunsOptions, runsAnswerer } from "./runs/index.ts";
 import { createDoorServer } from "./server.ts";
 import type { DoorSettings } from "./settings.ts";
@@ -54,7 +55,7 @@ export interface DoorOptions {
 	/** What one credential may ask; for tests. */
 	rates?: Rates;
 	/** For tests. */
-	reads?: Pick<ReadsOptions, "memory" | "unseen">;
+	reads?: Pick<ReadsOptions, "memory"> & { unseen?: number };
 	/** Bytes; for tests. */
 	runs?: Pick<RunsOptions, "memory" | "largest">;
 	/** For tests. */
@@ -161,6 +162,7 @@ export async function openDoor({
 			away: (why) => holds.away("minio", why),
 		});
 	const limits = new RateLimits(rates);
+	const sharing = new Sharing(reads?.unseen);
 	metrics.holds(() => holds.list());
 	if (artifacts !== undefined) metrics.uploads(() => artifacts.unfinished);
 	const checks = async () => (await Promise.all([probeUpstream(direct), artifacts?.check() ?? []])).flat();
@@ -179,8 +181,8 @@ export async function openDoor({
 			...(artifacts ? [artifactsAnswerer(artifacts, transfers)] : []),
 			modelFiles(upstream),
 			...(settings.uiFolder === undefined ? [] : [uiAnswerer(settings.uiFolder, transfers)]),
-			runsAnswerer({ upstream, transfers, rates: limits, ...runs }),
-			readsAnswerer({ upstream, transfers, ...reads }),
+			runsAnswerer({ upstream, transfers, sharing, rates: limits, ...runs }),
+			readsAnswerer({ upstream, transfers, sharing, ...reads }),
 			...(creates ? [createsAnswerer({ ...creates, upstream, holds, transfers, metrics })] : []),
 			forwardTo(transfers),
 		],

@@ -15,7 +15,8 @@ import type { HeldRequest } from "../hold/upstream.ts";
 import type { Safety } from "../safety.ts";
 import { answerOf } from "./answer.ts";
 import type { Budget } from "./budget.ts";
-import type { Computation, Reader } from "./reader.ts";
+import type { Reader } from "./reader.ts";
+import type { Shared } from "./sharing.ts";
 
 /** The largest answer that is kept whole, in bytes. The first page of 100 runs is 0.8 MB. */
 const LARGEST = 4 * 1024 * 1024;
@@ -32,7 +33,7 @@ export interface FlightOptions {
 	safety: Safety;
 }
 
-export class Flight implements Dispatcher.DispatchHandler, Computation {
+export class Flight implements Dispatcher.DispatchHandler, Shared {
 	readonly quiet: number | undefined;
 	readonly #options: FlightOptions;
 	readonly #readers = new Set<Reader>();
@@ -55,7 +56,6 @@ export class Flight implements Dispatcher.DispatchHandler, Computation {
 		this.#options = options;
 	}
 
-	/** @param then called once nobody can join any more */
 	ended(then: () => void): void {
 		this.#ended = then;
 	}
@@ -64,7 +64,6 @@ export class Flight implements Dispatcher.DispatchHandler, Computation {
 		this.#readers.add(reader);
 	}
 
-	/** @param reader whose headers MLflow gets to see */
 	start({ allowed: { req, target, patience, failed } }: Reader): void {
 		this.#failed = failed;
 		this.#patience = new Patience(patience.left);

@@ -1,9 +1,7 @@
 /**
  * Reads of MLflow's API. They all come by here before they are forwarded, so this is the place for answers that need
- * no MLflow. For now: reads that are equal are computed once while they are on their way, and go out compressed.
- *
- * Equal means equal to MLflow, and asked with the same role and scope. An answer is shared only among questions with no write
- * between them, begun or ended: a read that follows a write is never answered from before that write's end.
+ * no MLflow. For now: reads that are equal are computed once while they are on their way (`sharing.ts`), and go out
+ * compressed.
  */
 import type { Dispatcher } from "undici";
 import type { Answerer } from "../answerer.ts";
@@ -15,7 +13,7 @@ import { perRoute } from "../routes/per-route.ts";
 import { Budget } from "./budget.ts";
 import { Flight } from "./flight.ts";
 import { Reader } from "./reader.ts";
-import { Writes } from "./writes.ts";
+import type { Sharing } from "./sharing.ts";
 
 /** Bytes of all answers that are kept whole at one time. */
 const MEMORY = 64 * 1024 * 1024;
@@ -33,48 +31,26 @@ const isShared = perRoute(
 export interface ReadsOptions {
 	upstream: Dispatcher;
 	transfers: Transfers;
-	/** For tests: bytes, and milliseconds. */
+	sharing: Sharing;
+	/** Bytes, for tests. */
 	memory?: number;
-	unseen?: number;
 }
 
-export function readsAnswerer({ upstream, transfers, memory = MEMORY, unseen }: ReadsOptions): Answerer {
-	const writes = new Writes(unseen);
+export function readsAnswerer({ upstream, transfers, sharing, memory = MEMORY }: ReadsOptions): Answerer {
 	const budget = new Budget(memory);
-	const flights = new Map<string, Flight>();
 
-	/** Joins an equal read, or becomes one that others join. */
 	function board(reader: Reader, body: Buffer | null): void {
-		const { req, target, identity } = reader.allowed;
 		const order = orderOf(reader.allowed);
 		const refused = order.judge?.(body ?? NOTHING);
 		if (refused !== undefined) return reader.end(refused);
-		const { accept = "", "content-type": type = "" } = req.headers;
-		const question = body === null ? "" : body.toString("latin1");
-		const key = [identity.role, identity.scope, req.method, target.forward, accept, type, question].join(
-			"\n",
-		);
-		const quiet = writes.quiet;
-		const running = flights.get(key);
-		if (running !== undefined && quiet !== undefined && running.quiet === quiet) {
-			reader.join(running);
-			return;
-		}
-		const flight = new Flight({ upstream, transfers, budget, quiet, body, safety: order.safety });
-		if (quiet !== undefined) {
-			flights.set(key, flight);
-			flight.ended(() => {
-				if (flights.get(key) === flight) flights.delete(key);
-			});
-		}
-		reader.join(flight);
-		flight.start(reader);
+		const { safety } = order;
+		sharing.join(reader, body, (quiet) => new Flight({ upstream, transfers, budget, quiet, body, safety }));
 	}
 
 	return (allowed) => {
 		const { route, req, res } = allowed;
 		if (route.class !== "read") {
-			if (route.class !== "static") writes.begin(res);
+			if (route.class !== "static") sharing.write(res);
 			return false;
 		}
 		if (!isShared(route) || !(Number(req.headers["content-length"] ?? 0) <= SMALL)) return false;

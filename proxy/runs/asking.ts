@@ -4,6 +4,7 @@
  */
 import { isUtf8 } from "node:buffer";
 import type { Dispatcher } from "undici";
+import type { Allowed } from "../answerer.ts";
 import type { DoorErrorCode } from "../errors.ts";
 import { headersToUpstream } from "../forward/headers.ts";
 import { refusalOf } from "../forward/transfer.ts";
@@ -12,7 +13,8 @@ import { Patience } from "../hold/patience.ts";
 import type { HeldRequest } from "../hold/upstream.ts";
 import { answerOf } from "../reads/answer.ts";
 import type { Budget } from "../reads/budget.ts";
-import type { Computation, Reader } from "../reads/reader.ts";
+import type { Reader } from "../reads/reader.ts";
+import type { Shared } from "../reads/sharing.ts";
 import { OWN_HEADERS } from "../safety.ts";
 
 /** Runs that MLflow is asked for at one time: about what a browser does by itself. */
@@ -52,36 +54,50 @@ export interface AskingOptions {
 	budget: Budget;
 	/** Bytes that this one may keep. */
 	largest: number;
+	quiet: number | undefined;
 	ids: readonly string[];
 }
 
-export class Asking implements Computation {
+export class Asking implements Shared {
+	readonly quiet: number | undefined;
 	readonly #options: AskingOptions;
+	readonly #readers = new Set<Reader>();
+	#ended: () => void = () => {};
 	readonly #leave = new AbortController();
 	readonly #patiences: Patience[] = [];
 	/** JSON of a `RunAnswer` each, by place in the question; undefined: left out, or not there yet. */
 	#said: (Buffer | undefined)[] = [];
 	#next = 0;
 	#held = 0;
+	/** Nobody waits any more. */
 	#over = false;
 
 	constructor(options: AskingOptions) {
+		this.quiet = options.quiet;
 		this.#options = options;
 	}
 
-	/** @param reader the only one */
-	add(reader: Reader): void {
-		this.#askAll(reader)
-			.then(
-				() => this.#answer(reader),
-				(error: Error) => this.#fail(reader, error, refusalOf(error)),
-			)
-			.catch((error: Error) => this.#fail(reader, error, "INTERNAL"));
+	ended(then: () => void): void {
+		this.#ended = then;
 	}
 
-	leave(): void {
-		if (this.#over) return;
+	add(reader: Reader): void {
+		this.#readers.add(reader);
+	}
+
+	start({ allowed }: Reader): void {
+		this.#askAll(allowed)
+			.then(
+				() => this.#answer(),
+				(error: Error) => this.#fail(allowed, error, refusalOf(error)),
+			)
+			.catch((error: Error) => this.#fail(allowed, error, "INTERNAL"));
+	}
+
+	leave(reader: Reader): void {
+		if (!this.#readers.delete(reader) || this.#readers.size > 0) return;
 		this.#over = true;
+		this.#ended();
 		for (const patience of this.#patiences) patience.leave();
 		this.#leave.abort(LEFT);
 		this.#said = [];
@@ -89,34 +105,35 @@ export class Asking implements Computation {
 		this.#held = 0;
 	}
 
-	async #askAll(reader: Reader): Promise<void> {
+	async #askAll(allowed: Allowed): Promise<void> {
 		const workers = Math.min(AT_ONCE, this.#options.ids.length);
-		await Promise.all(Array.from({ length: workers }, () => this.#askInTurn(reader)));
+		await Promise.all(Array.from({ length: workers }, () => this.#askInTurn(allowed)));
 	}
 
 	/** One run after the other. Those who do it wait at the same time, so each has a patience of its own. */
-	async #askInTurn(reader: Reader): Promise<void> {
-		const patience = new Patience(reader.allowed.patience.left);
+	async #askInTurn(allowed: Allowed): Promise<void> {
+		const patience = new Patience(allowed.patience.left);
 		this.#patiences.push(patience);
 		const { ids } = this.#options;
 		while (!this.#over && this.#next < ids.length) {
 			const place = this.#next++;
-			const said = await this.#ask(reader, ids[place] as string, patience);
+			const said = await this.#ask(allowed, ids[place] as string, patience);
 			if (!this.#over) this.#said[place] = said;
 		}
 	}
 
 	/** @returns undefined: to be left out */
-	async #ask(reader: Reader, run_id: string, patience: Patience): Promise<Buffer | undefined> {
+	async #ask({ req }: Allowed, run_id: string, patience: Patience): Promise<Buffer | undefined> {
 		const { upstream, transfers } = this.#options;
 		/** It may have waited for MLflow, and who was let in may have been shut out meanwhile. */
 		const started = (): void => {
-			if (!transfers.stands(reader.identity)) reader.end("CREDENTIAL_ENDED");
+			for (const reader of this.#readers)
+				if (!transfers.stands(reader.identity)) reader.end("CREDENTIAL_ENDED");
 		};
 		const request: Dispatcher.RequestOptions & HeldRequest = {
 			path: `${MLFLOW}?run_id=${run_id}`,
 			method: "GET",
-			headers: headersToUpstream(reader.allowed.req.headers),
+			headers: headersToUpstream(req.headers),
 			signal: this.#leave.signal,
 			held: { patience, repeat: "safe", started },
 		};
@@ -155,8 +172,9 @@ export class Asking implements Computation {
 		this.#options.budget.give(bytes);
 	}
 
-	async #answer(reader: Reader): Promise<void> {
+	async #answer(): Promise<void> {
 		if (this.#over) return;
+		this.#ended();
 		const left = this.#options.ids.filter((_, place) => this.#said[place] === undefined);
 		const runs = this.#said.filter((said) => said !== undefined);
 		this.#said = [];
@@ -166,12 +184,14 @@ export class Asking implements Computation {
 			...parts,
 			Buffer.from(`],"left_out":${JSON.stringify(left)}}\n`),
 		]);
-		await reader.answer(answerOf(200, HEADERS, body));
+		const answer = answerOf(200, HEADERS, body);
+		await Promise.all([...this.#readers].map((reader) => reader.answer(answer)));
 	}
 
-	#fail(reader: Reader, error: Error, code: DoorErrorCode): void {
+	#fail({ failed }: Allowed, error: Error, code: DoorErrorCode): void {
 		if (this.#over) return;
-		reader.allowed.failed(error);
-		reader.end(code);
+		this.#ended();
+		failed(error);
+		for (const reader of this.#readers) reader.end(code);
 	}
 }

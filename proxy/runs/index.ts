@@ -12,6 +12,7 @@ import type { Transfers } from "../forward/transfers.ts";
 import type { RateLimits } from "../rates.ts";
 import { Budget } from "../reads/budget.ts";
 import { Reader } from "../reads/reader.ts";
+import type { Sharing } from "../reads/sharing.ts";
 import { Asking, AT_ONCE } from "./asking.ts";
 import { idsOf } from "./ids.ts";
 import { RUNS_ROUTE } from "./route.ts";
@@ -23,6 +24,7 @@ const LARGEST = 8 * 1024 * 1024;
 export interface RunsOptions {
 	upstream: Dispatcher;
 	transfers: Transfers;
+	sharing: Sharing;
 	rates: Pick<RateLimits, "take">;
 	/** Bytes, for tests. */
 	memory?: number;
@@ -32,6 +34,7 @@ export interface RunsOptions {
 export function runsAnswerer({
 	upstream,
 	transfers,
+	sharing,
 	rates,
 	memory = MEMORY,
 	largest = LARGEST,
@@ -56,7 +59,7 @@ export function runsAnswerer({
 		if ("retryAfter" in taken) return end("TOO_MANY_REQUESTS", ["Retry-After", String(taken.retryAfter)]);
 		res.once("close", taken.done);
 		const reader = new Reader(allowed, () =>
-			reader.join(new Asking({ upstream, transfers, budget, largest, ids })),
+			sharing.join(reader, null, (quiet) => new Asking({ upstream, transfers, budget, largest, quiet, ids })),
 		);
 		reader.begin(transfers);
 		return true;

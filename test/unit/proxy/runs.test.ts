@@ -259,17 +259,100 @@ describe("the limits of a credential", () => {
 		it = await rig({ rates: { ...rates, burst: 1_000 } });
 		const open: ServerResponse[] = [];
 		answering((_, res) => void open.push(res));
-		const [one, two] = [ask(asking(ids(8))), ask(asking(ids(8)))];
+		const [one, two] = [ask(asking(ids(8))), ask(asking(ids(9)))];
 		await eventually(() => open.length === 16);
 		expect((await ask(asking(ids(8))).answer).status).toBe(429);
 		const small = ask(asking(ids(4)));
 		await eventually(() => open.length === 20);
+		for (const res of open.splice(0)) res.end("{}");
+		await eventually(() => open.length === 1);
 		for (const res of open.splice(0)) res.end("{}");
 		for (const { answer } of [one, two, small]) expect((await answer).status).toBe(200);
 		const again = ask(asking(ids(8)));
 		await eventually(() => open.length === 8);
 		for (const res of open.splice(0)) res.end("{}");
 		expect((await again.answer).status).toBe(200);
+	});
+});
+
+describe("equal questions on their way", () => {
+	/** Answers each run with what holds when it is asked. */
+	const holding = () => {
+		const open: (() => void)[] = [];
+		const finish = () => {
+			for (const end of open.splice(0)) end();
+		};
+		const mlflow = { state: "before", open, finish };
+		answering((_, res) => {
+			const { state } = mlflow;
+			open.push(() => res.end(state));
+		});
+		return mlflow;
+	};
+	const bodies = async ({ answer }: ReturnType<typeof ask>) =>
+		runsOf(await answer).runs.map((run) => run.body);
+
+	test("are one, whoever of them leaves", async () => {
+		it = await rig();
+		const mlflow = holding();
+		const [first, ...others] = Array.from({ length: 5 }, () => ask(asking(ids(3))));
+		await eventually(() => it.door.live().transfers === 5);
+		await eventually(() => mlflow.open.length === 3);
+		first?.left();
+		await eventually(() => it.door.live().transfers === 4);
+		mlflow.finish();
+		for (const other of others) expect(await bodies(other)).toEqual(Array(3).fill("before"));
+		expect([it.upstream.seen.length, it.upstream.broken]).toEqual([3, 0]);
+		const later = ask(asking(ids(3)));
+		await eventually(() => mlflow.open.length === 3);
+		mlflow.finish();
+		expect((await later.answer).status).toBe(200);
+	});
+
+	test("are not, with another role or other runs", async () => {
+		it = await rig();
+		const mlflow = holding();
+		const all = [ask(asking(ids(3))), ask(asking(ids(3)), { role: "editor" }), ask(asking(ids(2)))];
+		await eventually(() => mlflow.open.length === 8);
+		mlflow.finish();
+		for (const { answer } of all) expect((await answer).status).toBe(200);
+	});
+
+	test("are not, with a write between them", async () => {
+		it = await rig();
+		const mlflow = holding();
+		const early = ask(asking(ids(3)));
+		await eventually(() => mlflow.open.length === 3);
+		const write = ask("/api/2.0/mlflow/runs/set-tag", {
+			role: "editor",
+			method: "POST",
+			headers: { "content-length": "0" },
+		});
+		await eventually(() => mlflow.open.length === 4);
+		mlflow.open.pop()?.();
+		expect((await write.answer).status).toBe(200);
+		mlflow.state = "after";
+		const late = ask(asking(ids(3)));
+		await eventually(() => mlflow.open.length === 6);
+		mlflow.finish();
+		expect([await bodies(early), await bodies(late)]).toEqual([
+			Array(3).fill("before"),
+			Array(3).fill("after"),
+		]);
+	});
+
+	test("end for those alone whose credential ends, and fail together", async () => {
+		it = await rig({ transfers: { sweep: 20 } });
+		const mlflow = holding();
+		const all = [ask(asking(ids(3))), ask(asking(ids(3)))];
+		await eventually(() => mlflow.open.length === 3 && it.door.live().transfers === 2);
+		it.authority.revoked.add("viewer");
+		for (const { answer } of all) expect((await answer).status).toBe(401);
+		await eventually(() => it.upstream.broken === 3);
+		it.authority.revoked.clear();
+		it.upstream.answer = (_, res) => res.socket?.destroy();
+		const more = [ask(asking(ids(3))), ask(asking(ids(3)))];
+		for (const { answer } of more) expect((await answer).status).toBe(503);
 	});
 });
 
