@@ -145,8 +145,6 @@ export async function measure(site: Site): Promise<Row[]> {
 				door: () => twice(sides.door, path),
 				stock: () => twice(sides.stock, path),
 			});
-			// The comparison's last part is asked for when the browser has drawn a hundred runs, which takes it seconds on
-			// either side; its data is what a door can bring sooner.
 			const half = { atMost: 0.5 };
 			const bytes = { atMost: what.startsWith("The experiment") ? 1 / 4.5 : 1 / 4 };
 			const wanted = { bytes, data: half, quiet: half };
