@@ -61,7 +61,7 @@ export interface Authority {
 	 * Order: Bearer, Basic (`<anything>:<token>` or `<user>:<password>`), session cookie, member of the tailnet.
 	 * A refused credential never falls back to a weaker one.
 	 */
-	authenticate(facts: RequestFacts): Promise<Verdict>;
+	authenticate(facts: RequestFacts): Verdict | Promise<Verdict>;
 	/**
 	 * For unsafe methods: a reason to refuse what a session's browser may have been made to send by
 	 * another site's page. `undefined`: fine.

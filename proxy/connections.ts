@@ -6,6 +6,7 @@
  * fill the door's memory either.
  */
 import type { Socket } from "node:net";
+import type { Identity } from "./authority.ts";
 
 /** Of each listener. A connection costs some 20 KiB. */
 export const STRANGERS = 1_000;
@@ -50,8 +51,9 @@ export class Connections {
 		if (this.#strangers.delete(socket)) this.#strangers.add(socket);
 	}
 
-	known(socket: Socket, credential: string): void {
+	known(socket: Socket, { kind, credential: id }: Pick<Identity, "kind" | "credential">): void {
 		if (!this.#strangers.has(socket)) return;
+		const credential = `${kind} ${id}`;
 		const members = this.#members.get(credential) ?? new Set();
 		if (members.size >= this.#mostOfOne) return;
 		this.#strangers.delete(socket);
@@ -64,5 +66,5 @@ export class Connections {
 }
 
 /** Somebody was known on a connection: it is no stranger's any more. */
-export const knownOn = (socket: Socket, credential: string): void =>
-	crowds.get(socket)?.known(socket, credential);
+export const knownOn = (socket: Socket, identity: Pick<Identity, "kind" | "credential">): void =>
+	crowds.get(socket)?.known(socket, identity);

@@ -1,11 +1,12 @@
 /** A whole door: its listeners, its pipeline, and the end of it. */
-import type { Server, ServerResponse } from "node:http";
+import type { Server } from "node:http";
 import { setTimeout as sleep } from "node:timers/promises";
 import { artifactsAnswerer, partRoute } from "./artifacts/answerer.ts";
 import { type ArtifactsOptions, mlflowOver, openArtifacts } from "./artifacts/index.ts";
 import { modelsOnly } from "./artifacts/models-only.ts";
 import type { RequestAudit } from "./audit/requests.ts";
 import type { Authority, Check, Pages } from "./authority.ts";
+import { onceClosed } from "./closed.ts";
 import { type Creates, createsAnswerer } from "./creates/index.ts";
 import { doorRoutes } from "./door/routes.ts";
 import { forwardTo } from "./forward/index.ts";
@@ -194,15 +195,17 @@ export async function openDoor({
 		accepting: () => accepting,
 	});
 
-	const running = new Set<ServerResponse>();
-	const handle: Handle = (req, res, ...rest) => {
-		running.add(res);
-		res.once("close", () => running.delete(res));
-		answer(req, res, ...rest);
+	/** Those who came before the door was told to stop are counted apart from those who came after. */
+	const [before, after] = [{ running: 0 }, { running: 0 }];
+	const handle: Handle = (req, res, listener, upgrade) => {
+		const those = accepting ? before : after;
+		those.running++;
+		onceClosed(res, () => those.running--);
+		answer(req, res, listener, upgrade);
 	};
-	async function finished(some: readonly ServerResponse[], patienceMs: number): Promise<void> {
+	async function finished(patienceMs: number): Promise<void> {
 		const end = performance.now() + patienceMs;
-		while (some.some((one) => running.has(one)) && performance.now() < end) await sleep(20);
+		while (before.running > 0 && performance.now() < end) await sleep(20);
 	}
 
 	const servers: Server[] = [];
@@ -217,7 +220,7 @@ export async function openDoor({
 		const idle = setInterval(() => {
 			for (const server of servers) server.closeIdleConnections();
 		}, 100);
-		await finished([...running], graceMs - LATECOMERS_MS);
+		await finished(graceMs - LATECOMERS_MS);
 		metricsServer?.close();
 		inference.endStreams();
 		const ended = Promise.all(servers.map((server) => new Promise((resolve) => server.close(resolve))));

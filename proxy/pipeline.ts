@@ -9,6 +9,7 @@ import { answerJson, linger, redirect, refuse } from "./answer.ts";
 import type { Allowed, Answerer, Upgrade } from "./answerer.ts";
 import { isAct, type RequestAudit } from "./audit/requests.ts";
 import type { Authority, Identity, Pages, RequestFacts, Verdict } from "./authority.ts";
+import { onceClosed } from "./closed.ts";
 import { knownOn } from "./connections.ts";
 import type { DoorRoute } from "./door/routes.ts";
 import { DOOR_ERRORS, type DoorErrorCode, ROLE_TOO_LOW, refusal } from "./errors.ts";
@@ -118,6 +119,9 @@ class Exchange {
 		refuse(this.req, this.res, code, headers);
 	}
 }
+
+/** Whatever breaks a connection closes its response, too, and that is where it is dealt with. */
+const nothing = (): void => {};
 
 export type Handle = (
 	req: IncomingMessage,
@@ -250,20 +254,22 @@ export function openPipeline(options: PipelineOptions): Handle {
 
 		const found = signedRoutes.get(path);
 		const signed = found?.route.method === method ? found : undefined;
-		const verdict =
+		const told =
 			signed === undefined
-				? await authority.authenticate(facts)
+				? authority.authenticate(facts)
 				: signed.identify(new URLSearchParams(target.query));
+		// A credential that was checked before is known at once, and a turn of the queue costs more than looking it up.
+		const verdict = told instanceof Promise ? await told : told;
 		if (x.gone) return;
 		if (!verdict.ok) return challenge(x, target, facts, verdict);
 		const { identity } = verdict;
 		x.identity = identity;
-		knownOn(req.socket, `${identity.kind} ${identity.credential}`);
+		knownOn(req.socket, identity);
 		const taken = rates.take(identity);
 		if ("retryAfter" in taken) {
 			return x.refuse("TOO_MANY_REQUESTS", ["Retry-After", String(taken.retryAfter)]);
 		}
-		res.once("close", taken.done);
+		onceClosed(res, taken.done);
 		const cookies = authority.setCookies(facts, identity);
 		if (cookies.length > 0 && !res.headersSent) res.setHeader("Set-Cookie", cookies);
 		const own = reading ? doorRoutes.get(path) : undefined;
@@ -334,9 +340,9 @@ export function openPipeline(options: PipelineOptions): Handle {
 
 	return function handle(req, res, listener, upgrade) {
 		const x = new Exchange(req, res, listener, options.patience, upgrade);
-		req.on("error", () => {});
-		res.on("error", () => {});
-		res.once("close", () => {
+		req.on("error", nothing);
+		res.on("error", nothing);
+		onceClosed(res, () => {
 			x.gone = true;
 			x.patience.leave();
 			record(x);

@@ -46,7 +46,8 @@ export type Taken = { done(): void } | { retryAfter: number };
 export class RateLimits {
 	readonly #rates: Rates;
 	readonly #now: () => number;
-	readonly #buckets = new Map<string, Bucket>();
+	/** By kind of credential, and the credential. */
+	readonly #buckets = new Map<Identity["kind"], Map<string, Bucket>>();
 	#sweepAt = SWEEP_AT;
 
 	/** @param now in ms */
@@ -56,12 +57,14 @@ export class RateLimits {
 	}
 
 	get size(): number {
-		return this.#buckets.size;
+		let all = 0;
+		for (const { size } of this.#buckets.values()) all += size;
+		return all;
 	}
 
 	/** All that it weighs, or nothing of it. */
 	take({ kind, credential }: Pick<Identity, "kind" | "credential">, { requests, atOnce } = ONE): Taken {
-		const bucket = this.#bucket(`${kind} ${credential}`);
+		const bucket = this.#bucket(kind, credential);
 		if (bucket.left < requests || bucket.running + atOnce > this.#rates.atOnce) {
 			const { from, to } = RETRY_AFTER;
 			return { retryAfter: from + Math.floor(Math.random() * (to - from + 1)) };
@@ -77,17 +80,17 @@ export class RateLimits {
 		};
 	}
 
-	#bucket(key: string): Bucket {
+	#bucket(kind: Identity["kind"], credential: string): Bucket {
 		const now = this.#now();
-		const found = this.#buckets.get(key);
+		const found = this.#buckets.get(kind)?.get(credential);
 		if (found !== undefined) {
 			found.left = this.#leftOf(found, now);
 			found.at = now;
 			return found;
 		}
-		if (this.#buckets.size >= this.#sweepAt) this.#sweep(now);
+		if (this.size >= this.#sweepAt) this.#sweep(now);
 		const fresh = { left: this.#rates.burst, at: now, running: 0 };
-		this.#buckets.set(key, fresh);
+		this.#buckets.set(kind, (this.#buckets.get(kind) ?? new Map()).set(credential, fresh));
 		return fresh;
 	}
 
@@ -96,9 +99,12 @@ export class RateLimits {
 	}
 
 	#sweep(now: number): void {
-		for (const [key, bucket] of this.#buckets) {
-			if (bucket.running === 0 && this.#leftOf(bucket, now) === this.#rates.burst) this.#buckets.delete(key);
+		for (const buckets of this.#buckets.values()) {
+			for (const [credential, bucket] of buckets) {
+				if (bucket.running === 0 && this.#leftOf(bucket, now) === this.#rates.burst)
+					buckets.delete(credential);
+			}
 		}
-		this.#sweepAt = Math.max(SWEEP_AT, 2 * this.#buckets.size);
+		this.#sweepAt = Math.max(SWEEP_AT, 2 * this.size);
 	}
 }

@@ -3,6 +3,7 @@ import { createServer, type IncomingMessage, type Server, ServerResponse } from 
 import { Socket } from "node:net";
 import type { Duplex } from "node:stream";
 import { rawRefusal } from "./answer.ts";
+import { onceClosed } from "./closed.ts";
 import { Connections } from "./connections.ts";
 import { BARE } from "./inference/route.ts";
 import type { BoundListener } from "./listeners.ts";
@@ -37,11 +38,19 @@ const REFUSAL_OF: Readonly<Record<string, Parameters<typeof rawRefusal>[0]>> = {
 	ERR_HTTP_REQUEST_TIMEOUT: "REQUEST_TIMEOUT",
 };
 
-/** Sockets with a request on them: an error answer there would land in the middle of another one. */
-const busy = new WeakMap<Duplex, number>();
+/** Requests on each socket: an error answer there would land in the middle of another one. */
+const queues = new WeakMap<Duplex, { length: number }>();
+
+function queueOn(socket: Duplex): { length: number } {
+	const found = queues.get(socket);
+	if (found !== undefined) return found;
+	const queue = { length: 0 };
+	queues.set(socket, queue);
+	return queue;
+}
 
 function answerRaw(socket: Duplex, code: Parameters<typeof rawRefusal>[0]): void {
-	if (socket.writable && !busy.get(socket)) socket.end(rawRefusal(code), () => socket.destroy());
+	if (socket.writable && queueOn(socket).length === 0) socket.end(rawRefusal(code), () => socket.destroy());
 	else socket.destroy();
 }
 
@@ -60,13 +69,13 @@ export function createDoorServer(
 	const inTurn = (req: IncomingMessage, res: ServerResponse): void => {
 		const { socket } = req;
 		connections.moved(socket);
-		const waiting = busy.get(socket) ?? 0;
-		if (waiting > PIPELINED) {
+		const queue = queueOn(socket);
+		if (queue.length > PIPELINED) {
 			socket.destroy();
 			return;
 		}
-		busy.set(socket, waiting + 1);
-		res.once("close", () => busy.set(socket, (busy.get(socket) ?? 1) - 1));
+		queue.length++;
+		onceClosed(res, () => queue.length--);
 		if (res.socket !== null) handle(req, res, listener);
 		else res.once("socket", () => handle(req, res, listener));
 	};
@@ -74,7 +83,7 @@ export function createDoorServer(
 	const onUpgrade = (req: IncomingMessage, socket: Duplex, head: Buffer): void => {
 		socket.on("error", () => {});
 		// The answer to a request before this one would land in the middle of what the connection is used for.
-		if (busy.get(socket) || !(socket instanceof Socket)) {
+		if (queueOn(socket).length > 0 || !(socket instanceof Socket)) {
 			socket.destroy();
 			return;
 		}

@@ -5,7 +5,7 @@ import { atLeast, lower } from "../roles.ts";
 import type { GrantedRole } from "../tailnet/grant.ts";
 import type { Members, Membership } from "../tailnet/members.ts";
 import { type Cookies, CSRF_COOKIE, CSRF_HEADER, cookieValues, plantedCookies } from "./cookies.ts";
-import type { Jwts } from "./jwt.ts";
+import type { Claims, Jwts } from "./jwt.ts";
 import { looksLikeJwt } from "./jwt.ts";
 import type { Keyring } from "./keys.ts";
 import type { Log } from "./log.ts";
@@ -42,6 +42,9 @@ const refuse = (reason: Reason, retryAfter?: number): Refusal => ({
 
 const SAFE_METHODS = new Set(["GET", "HEAD", "OPTIONS"]);
 
+/** As MLflow's client spells it. Any other spelling is read with more care. */
+const BEARER = "Bearer ";
+
 /** As long as a sign-in usually lasts without a request. A member is known anew with each request. */
 const MEMBER_COOKIE_SECONDS = 12 * 3_600;
 
@@ -64,20 +67,30 @@ export class AccountsAuthority implements Authority {
 		this.#parts = parts;
 	}
 
-	/** Never throws. Reasons: `REASONS` (reasons.ts). */
-	async authenticate(facts: RequestFacts): Promise<AccountVerdict> {
+	/** Never throws and never rejects. Reasons: `REASONS` (reasons.ts). What was checked before is known at once. */
+	authenticate(facts: RequestFacts): AccountVerdict | Promise<AccountVerdict> {
 		try {
-			if (this.#parts.store.superseded) return refuse("SUPERSEDED");
-			if (plantedCookies(facts).length > 0) return refuse("HEADER_COOKIE");
-			const { authorization } = facts.headers;
-			if (authorization !== undefined) return await this.#byHeader(authorization, facts);
-			const verdict = await this.#bySession(facts);
-			// Only where no credential was sent: a refused one never falls back to a weaker one.
-			return verdict.ok || verdict.presented ? verdict : this.#byTailnet(facts);
+			const verdict = this.#judge(facts);
+			return verdict instanceof Promise ? verdict.catch(this.#unchecked) : verdict;
 		} catch (error) {
-			this.#parts.log.error({ err: error }, "a credential could not be checked");
-			return refuse("DOOR_ERROR");
+			return this.#unchecked(error);
 		}
+	}
+
+	readonly #unchecked = (error: unknown): AccountVerdict => {
+		this.#parts.log.error({ err: error }, "a credential could not be checked");
+		return refuse("DOOR_ERROR");
+	};
+
+	#judge(facts: RequestFacts): AccountVerdict | Promise<AccountVerdict> {
+		if (this.#parts.store.superseded) return refuse("SUPERSEDED");
+		if (plantedCookies(facts).length > 0) return refuse("HEADER_COOKIE");
+		const { authorization } = facts.headers;
+		if (authorization === undefined) return this.#byCookie(facts);
+		const known = authorization.startsWith(BEARER)
+			? this.#parts.jwts.known("token", authorization.slice(BEARER.length))
+			: undefined;
+		return known === undefined ? this.#byHeader(authorization, facts) : this.#byClaims(known, facts);
 	}
 
 	/**
@@ -211,22 +224,9 @@ export class AccountsAuthority implements Authority {
 		};
 	}
 
-	async #byHeader(authorization: string, facts: RequestFacts): Promise<AccountVerdict> {
-		const [, scheme = "", rest] = /^([A-Za-z]+) +([^\s,]+)$/.exec(authorization) ?? [];
-		if (rest === undefined) return refuse("AUTHORIZATION_UNREADABLE");
-		if (scheme.toLowerCase() === "bearer") return await this.#byToken(rest, facts);
-		if (scheme.toLowerCase() !== "basic") return refuse("AUTHORIZATION_SCHEME");
-		const pair = readBasic(rest);
-		if (!pair) return refuse("AUTHORIZATION_UNREADABLE");
-		if (looksLikeJwt(pair.password)) return await this.#byToken(pair.password, facts);
-		return await this.#byPassword(pair, facts);
-	}
-
-	async #byToken(text: string, facts: RequestFacts): Promise<AccountVerdict> {
-		const { store, jwts, tokens } = this.#parts;
-		if (!looksLikeJwt(text)) return refuse("TOKEN_MALFORMED");
-		const claims = await jwts.verify("token", text);
-		if (!claims) return refuse("TOKEN_INVALID");
+	/** @param claims of a text that we signed as a token */
+	#byClaims(claims: Claims, facts: RequestFacts): AccountVerdict {
+		const { store, tokens } = this.#parts;
 		const token = tokens.standing(claims);
 		if (typeof token === "string") return refuse(token);
 		store.tokenUsed(token, facts.remoteAddress);
@@ -245,6 +245,23 @@ export class AccountsAuthority implements Authority {
 		};
 	}
 
+	async #byHeader(authorization: string, facts: RequestFacts): Promise<AccountVerdict> {
+		const [, scheme = "", rest] = /^([A-Za-z]+) +([^\s,]+)$/.exec(authorization) ?? [];
+		if (rest === undefined) return refuse("AUTHORIZATION_UNREADABLE");
+		if (scheme.toLowerCase() === "bearer") return await this.#byToken(rest, facts);
+		if (scheme.toLowerCase() !== "basic") return refuse("AUTHORIZATION_SCHEME");
+		const pair = readBasic(rest);
+		if (!pair) return refuse("AUTHORIZATION_UNREADABLE");
+		if (looksLikeJwt(pair.password)) return await this.#byToken(pair.password, facts);
+		return await this.#byPassword(pair, facts);
+	}
+
+	async #byToken(text: string, facts: RequestFacts): Promise<AccountVerdict> {
+		if (!looksLikeJwt(text)) return refuse("TOKEN_MALFORMED");
+		const claims = await this.#parts.jwts.verify("token", text);
+		return claims === undefined ? refuse("TOKEN_INVALID") : this.#byClaims(claims, facts);
+	}
+
 	async #byPassword({ name, password }: BasicPair, facts: RequestFacts): Promise<AccountVerdict> {
 		const { signIn, store } = this.#parts;
 		const answer = await signIn.checkBasic(name, password, {
@@ -260,13 +277,23 @@ export class AccountsAuthority implements Authority {
 		};
 	}
 
-	async #bySession(facts: RequestFacts): Promise<AccountVerdict> {
-		const { store, jwts, cookies, sessions } = this.#parts;
-		const [cookie, ...others] = cookieValues(facts, cookies.sessionName(facts));
-		if (cookie === undefined) return { ok: false, presented: false, reason: "NO_CREDENTIAL" };
+	#byCookie(facts: RequestFacts): AccountVerdict | Promise<AccountVerdict> {
+		const [cookie, ...others] = cookieValues(facts, this.#parts.cookies.sessionName(facts));
+		// Only where no credential was sent: a refused one never falls back to a weaker one.
+		if (cookie === undefined) return this.#byTailnet(facts);
 		if (others.length > 0) return refuse("COOKIE_AMBIGUOUS");
-		const claims = await jwts.verify("session", cookie);
-		if (!claims) return refuse("SESSION_INVALID");
+		const known = this.#parts.jwts.known("session", cookie);
+		return known === undefined ? this.#byCookieText(cookie, facts) : this.#bySession(known, facts);
+	}
+
+	async #byCookieText(text: string, facts: RequestFacts): Promise<AccountVerdict> {
+		const claims = await this.#parts.jwts.verify("session", text);
+		return claims === undefined ? refuse("SESSION_INVALID") : this.#bySession(claims, facts);
+	}
+
+	/** @param claims of a text that we signed as a session */
+	#bySession(claims: Claims, facts: RequestFacts): AccountVerdict {
+		const { store, sessions } = this.#parts;
 		const session = store.snapshot.sessions.get(claims.jti);
 		if (!session) return refuse("SESSION_ENDED");
 		if (claims.sub !== session.user.id || claims.exp !== session.expires / 1000)

@@ -18,7 +18,8 @@ export function steadyClock(
 	let since = elapsed();
 	let isBehind = false;
 	return () => {
-		const steady = at + (elapsed() - since);
+		const passed = elapsed();
+		const steady = at + (passed - since);
 		const now = wall();
 		if (now >= steady) {
 			if (now - steady > JUMP)
@@ -27,7 +28,7 @@ export function steadyClock(
 					"the machine's clock was set forward: what has reached its end by that time has ended",
 				);
 			at = now;
-			since = elapsed();
+			since = passed;
 			isBehind = false;
 			return now;
 		}

@@ -15,7 +15,8 @@ const isSecure = ({ origin }: Pick<RequestFacts, "origin">): boolean => origin.s
 
 /** [name, value] in the order sent; what has no `=` is no cookie of ours. */
 function readCookies({ headers }: Pick<RequestFacts, "headers">): [string, string][] {
-	return (headers.cookie ?? "").split(";").flatMap((pair): [string, string][] => {
+	if (headers.cookie === undefined) return [];
+	return headers.cookie.split(";").flatMap((pair): [string, string][] => {
 		const at = pair.indexOf("=");
 		return at < 0 ? [] : [[pair.slice(0, at).trim(), pair.slice(at + 1).trim()]];
 	});
@@ -31,6 +32,7 @@ export function cookieValues(facts: Facts, name: string): string[] {
  * host can plant `...-Authorization`. Any other spelling of our own name, or a second value, counts as planted.
  */
 export function plantedCookies(facts: Facts): string[] {
+	if (facts.headers.cookie === undefined) return [];
 	const planted = readCookies(facts)
 		.map(([name]) => name)
 		.filter((name) => name.toLowerCase().startsWith(ECHO_PREFIX) && name !== CSRF_COOKIE);

@@ -25,7 +25,7 @@ const LONGEST = 2_048;
 /** Three base64url parts, the last an Ed25519 signature. */
 const SPELLING = /^eyJ[\w-]*\.eyJ[\w-]*\.[\w-]{86}$/;
 
-/** Verdicts kept; the one used longest ago goes first. */
+/** Verdicts kept of each kind; the one used longest ago goes first. */
 const MOST_KEPT = 10_000;
 
 export interface Claims {
@@ -51,11 +51,14 @@ export const looksLikeJwt = (text: string): boolean => text.length <= LONGEST &&
 const isCanonical = (text: string): boolean =>
 	text.split(".").every((part) => Buffer.from(part, "base64url").toString("base64url") === part);
 
+/** What a verdict is kept by. */
+const nameOf = (text: string): string => hash("sha256", text, "base64url");
+
 export class Jwts {
 	readonly #keyring: Keyring;
 	readonly #issuer: string;
 	readonly #clock: () => number;
-	readonly #kept = new Map<string, Verified>();
+	readonly #kept: Readonly<Record<JwtKind, Map<string, Verified>>> = { token: new Map(), session: new Map() };
 
 	/** @param name the stack's name. */
 	constructor(keyring: Keyring, name: string, clock: () => number) {
@@ -88,18 +91,26 @@ export class Jwts {
 		return await jwt.sign(signer.privateKey);
 	}
 
+	/**
+	 * The claims if this very text has passed `verify` before and still would; undefined: that takes a look at it.
+	 * @param text whatever was sent as a credential
+	 */
+	known(kind: JwtKind, text: string): Verified | undefined {
+		if (text.length > LONGEST) return undefined;
+		const name = nameOf(text);
+		const kept = this.#kept[kind].get(name);
+		if (kept === undefined || this.#keyring.live(kept.kid) === undefined) return undefined;
+		this.#refresh(kind, name, kept);
+		return kept;
+	}
+
 	/** The claims if we signed exactly this text as that kind, else undefined. Expiry is the caller's to check. */
 	async verify(kind: JwtKind, text: string): Promise<Verified | undefined> {
 		if (!looksLikeJwt(text)) return undefined;
-		const name = hash("sha256", `${kind} ${text}`, "base64url");
-		const kept = this.#kept.get(name);
-		if (kept) {
-			if (!this.#keyring.live(kept.kid)) return undefined;
-			this.#keep(name, kept);
-			return kept;
-		}
+		const known = this.known(kind, text);
+		if (known !== undefined) return known;
 		const verified = isCanonical(text) ? await this.#verifySignature(kind, text) : undefined;
-		if (verified) this.#keep(name, verified);
+		if (verified) this.#keep(kind, nameOf(text), verified);
 		return verified;
 	}
 
@@ -140,9 +151,15 @@ export class Jwts {
 		}
 	}
 
-	#keep(name: string, verified: Verified): void {
-		this.#kept.delete(name);
-		this.#kept.set(name, verified);
-		if (this.#kept.size > MOST_KEPT) this.#kept.delete(this.#kept.keys().next().value as string);
+	#keep(kind: JwtKind, name: string, verified: Verified): void {
+		const kept = this.#kept[kind];
+		kept.delete(name);
+		kept.set(name, verified);
+		if (kept.size > MOST_KEPT) kept.delete(kept.keys().next().value as string);
+	}
+
+	/** In what is far from full nothing is about to go, and the order costs more than the look. */
+	#refresh(kind: JwtKind, name: string, verified: Verified): void {
+		if (this.#kept[kind].size > MOST_KEPT / 2) this.#keep(kind, name, verified);
 	}
 }

@@ -115,21 +115,23 @@ export class Store {
 	}
 
 	tokenUsed(token: Token, address: string): void {
-		token.lastUsed = this.clock();
+		const now = this.clock();
+		token.lastUsed = now;
 		token.lastAddress = address;
 		this.#usedTokens.add(token);
-		this.userSeen(token.user);
+		this.userSeen(token.user, now);
 	}
 
 	sessionUsed(session: Session, address: string): void {
-		session.lastUsed = this.clock();
+		const now = this.clock();
+		session.lastUsed = now;
 		session.lastAddress = address;
 		this.#usedSessions.add(session);
-		this.userSeen(session.user);
+		this.userSeen(session.user, now);
 	}
 
-	userSeen(user: User): void {
-		user.lastSeen = this.clock();
+	userSeen(user: User, now = this.clock()): void {
+		user.lastSeen = now;
 		this.#seenUsers.add(user);
 	}
 

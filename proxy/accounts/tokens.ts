@@ -142,8 +142,7 @@ export class Tokens {
 		const token = this.#store.snapshot.tokens.get(claims.jti);
 		if (!token) return "TOKEN_UNKNOWN";
 		// What the token says is what was noted when it was made; a signed text that says more is not that token.
-		const noted: Claims = claimsOf(token);
-		if (CLAIMED.some((name) => claims[name] !== noted[name])) return "TOKEN_INVALID";
+		if (!isWhatWasNoted(claims, token)) return "TOKEN_INVALID";
 		return this.over(token) ?? token;
 	}
 
@@ -175,8 +174,6 @@ export class Tokens {
 /** Why a token that was made does not work any more. */
 type Over = "TOKEN_REVOKED" | "TOKEN_EXPIRED" | "USER_DISABLED";
 
-const CLAIMED = ["jti", "sub", "role", "scope", "exp"] as const satisfies readonly (keyof Claims)[];
-
 /** What a token's text says of it. */
 const claimsOf = ({ id, user, role, scope, expires }: Token): Claims => ({
 	jti: id,
@@ -185,6 +182,17 @@ const claimsOf = ({ id, user, role, scope, expires }: Token): Claims => ({
 	scope: scope === "all" ? undefined : scope,
 	exp: expires === null ? undefined : expires / 1000,
 });
+
+function isWhatWasNoted(claims: Claims, token: Token): boolean {
+	const { jti, sub, role, scope, exp } = claimsOf(token);
+	return (
+		claims.jti === jti &&
+		claims.sub === sub &&
+		claims.role === role &&
+		claims.scope === scope &&
+		claims.exp === exp
+	);
+}
 
 const STATES = {
 	TOKEN_REVOKED: "revoked",

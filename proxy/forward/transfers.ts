@@ -5,6 +5,7 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Dispatcher } from "undici";
 import type { Authority, Identity } from "../authority.ts";
+import { onceClosed } from "../closed.ts";
 import type { DoorErrorCode } from "../errors.ts";
 import { type Order, type Told, Transfer } from "./transfer.ts";
 
@@ -56,7 +57,7 @@ export class Transfers {
 		const stands = () => this.stands(order.identity);
 		const transfer = new Transfer(req, res, order, this.#upstream, told, stands);
 		this.watch(res, transfer);
-		res.once("close", () => transfer.closed());
+		onceClosed(res, () => transfer.closed());
 		transfer.start();
 	}
 
@@ -65,12 +66,9 @@ export class Transfers {
 	 * @returns ends the watch before that
 	 */
 	watch(res: ServerResponse, watched: Watched): () => void {
-		const unwatch = () => {
-			this.#running.delete(watched);
-			res.off("close", unwatch);
-		};
+		const unwatch = () => void this.#running.delete(watched);
 		this.#running.add(watched);
-		res.once("close", unwatch);
+		onceClosed(res, unwatch);
 		return unwatch;
 	}
 

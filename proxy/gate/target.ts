@@ -176,7 +176,8 @@ export function canonicalTarget(
 	const rawPath = mark < 0 ? raw : raw.slice(0, mark);
 	if (rawPath.includes("\\")) return { refused: "TARGET_BACKSLASH" };
 	if (rawPath.startsWith("//")) return { refused: "TARGET_EMPTY_SEGMENT" };
-	const query = mark < 0 ? "" : canonicalQuery(raw.slice(mark + 1));
+	const rawQuery = mark < 0 ? "" : raw.slice(mark + 1);
+	const query = canonicalQuery(rawQuery);
 	if (query === undefined) return { refused: "QUERY_ENCODING" };
 
 	let path = rawPath;
@@ -201,10 +202,8 @@ export function canonicalTarget(
 	} else if (rawPath.includes("{") || rawPath.includes("}")) {
 		encoded = rawPath.replaceAll("{", "%7B").replaceAll("}", "%7D");
 	}
-	return {
-		path,
-		prefix: tail?.prefix,
-		forward: query === "" ? encoded : `${encoded}?${query}`,
-		query,
-	};
+	// What came in its one form is sent on as it came, which is the same text without putting it together anew.
+	const asItCame = encoded === rawPath && query === rawQuery;
+	const forward = query === "" ? encoded : asItCame ? raw : `${encoded}?${query}`;
+	return { path, prefix: tail?.prefix, forward, query };
 }

@@ -2,6 +2,7 @@
 import { refuse } from "../answer.ts";
 import type { Answerer } from "../answerer.ts";
 import type { Authority } from "../authority.ts";
+import { onceClosed } from "../closed.ts";
 import type { DoorErrorCode } from "../errors.ts";
 import type { Holds, Waited } from "./holds.ts";
 import { needsOf } from "./parts.ts";
@@ -19,7 +20,7 @@ export const holding =
 		const { route, req, res, identity, patience, refused } = allowed;
 		const parts = needsOf(route);
 		const begin = () => {
-			res.once("close", holds.run(parts));
+			onceClosed(res, holds.run(parts));
 			return false;
 		};
 		if (!parts.some((part) => holds.isHeld(part))) return begin();

@@ -78,12 +78,15 @@ const PAUSE = { first: 20, longest: 1_000 } as const;
 
 /** @returns the same pool, whose requests wait */
 export function holdUpstream(pool: Pool, holds: Holds): Pool {
-	const compose = (dispatch: Dispatcher.Dispatch) =>
-		function held(options: Dispatcher.DispatchOptions & HeldRequest, handler: Dispatcher.DispatchHandler) {
-			new Attempts(dispatch, options, handler, holds).send();
-			return true;
-		};
-	return pool.compose(compose as Dispatcher.DispatcherComposeInterceptor) as Pool;
+	const dispatch = pool.dispatch.bind(pool);
+	const held = (options: Dispatcher.DispatchOptions & HeldRequest, handler: Dispatcher.DispatchHandler) => {
+		new Attempts(dispatch, options, handler, holds).send();
+		return true;
+	};
+	// As the pool's own `compose`, which would copy the options of each request to name the origin in them.
+	return new Proxy(pool, {
+		get: (target, key) => (key === "dispatch" ? held : Reflect.get(target, key)),
+	});
 }
 
 /** An answer that is looked at before it is passed on. */

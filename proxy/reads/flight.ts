@@ -24,7 +24,7 @@ const LARGEST = 4 * 1024 * 1024;
 const LEFT = new Error("nobody waits for this answer any more");
 
 export interface FlightOptions {
-	upstream: Dispatcher;
+	dispatch: Dispatcher["dispatch"];
 	transfers: Transfers;
 	budget: Budget;
 	/** The stretch without writes in which it began; undefined: nobody may join. */
@@ -74,7 +74,7 @@ export class Flight implements Dispatcher.DispatchHandler, Shared {
 			body: this.#options.body,
 			held: { patience: this.#patience, repeat: "safe" },
 		};
-		this.#options.upstream.dispatch(request, this);
+		this.#options.dispatch(request, this);
 	}
 
 	leave(reader: Reader): void {
@@ -171,12 +171,7 @@ export class Flight implements Dispatcher.DispatchHandler, Shared {
 		const [first] = this.#chunks;
 		const body = this.#chunks.length === 1 && first !== undefined ? first : Buffer.concat(this.#chunks);
 		const answer = answerOf(this.#status, headers, body);
-		for (const reader of this.#readers) {
-			reader.answer(answer).catch((error: Error) => {
-				this.#failed(error);
-				reader.end("INTERNAL");
-			});
-		}
+		for (const reader of this.#readers) reader.answer(answer);
 	}
 
 	onResponseError(_: unknown, error: Error): void {

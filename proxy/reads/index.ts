@@ -37,6 +37,7 @@ export interface ReadsOptions {
 }
 
 export function readsAnswerer({ upstream, transfers, sharing, memory = MEMORY }: ReadsOptions): Answerer {
+	const dispatch = upstream.dispatch.bind(upstream);
 	const budget = new Budget(memory);
 
 	function board(reader: Reader, body: Buffer | null): void {
@@ -44,7 +45,7 @@ export function readsAnswerer({ upstream, transfers, sharing, memory = MEMORY }:
 		const refused = order.judge?.(body ?? NOTHING);
 		if (refused !== undefined) return reader.end(refused);
 		const { safety } = order;
-		sharing.join(reader, body, (quiet) => new Flight({ upstream, transfers, budget, quiet, body, safety }));
+		sharing.join(reader, body, (quiet) => new Flight({ dispatch, transfers, budget, quiet, body, safety }));
 	}
 
 	return (allowed) => {

@@ -2,7 +2,8 @@
 import { refuse } from "../answer.ts";
 import type { Allowed } from "../answerer.ts";
 import type { Identity } from "../authority.ts";
-import { codingFor, WORTH_COMPRESSING } from "../encoding.ts";
+import { onceClosed } from "../closed.ts";
+import { type Coding, codingFor, WORTH_COMPRESSING } from "../encoding.ts";
 import type { DoorErrorCode } from "../errors.ts";
 import type { Transfers, Watched } from "../forward/transfers.ts";
 import { hasBody } from "../gate/framing.ts";
@@ -40,7 +41,7 @@ export class Reader implements Watched {
 	begin(transfers: Transfers): void {
 		const { req, res } = this.allowed;
 		this.#unwatch = transfers.watch(res, this);
-		res.once("close", this.#closed);
+		onceClosed(res, this.#closed);
 		if (!hasBody(req)) {
 			this.#asked(null);
 			return;
@@ -89,18 +90,30 @@ export class Reader implements Watched {
 	/** Somebody else takes it from here. */
 	release(): Allowed {
 		this.#over = true;
+		this.#flight = undefined;
 		this.#unwatch();
-		this.allowed.res.off("close", this.#closed);
 		return this.allowed;
 	}
 
-	/** Sends a whole answer. */
-	async answer(answer: Answer): Promise<void> {
-		const { req, res } = this.allowed;
+	/** Sends a whole answer. What is small goes at once. */
+	answer(answer: Answer): void {
 		const coding =
-			answer.body.length < WORTH_COMPRESSING ? undefined : codingFor(req.headers["accept-encoding"]);
-		const body = coding === undefined ? answer.body : await answer.in(coding);
+			answer.body.length < WORTH_COMPRESSING
+				? undefined
+				: codingFor(this.allowed.req.headers["accept-encoding"]);
+		if (coding === undefined) return this.#write(answer, answer.body, undefined);
+		answer.in(coding).then(
+			(body) => this.#write(answer, body, coding),
+			(error: Error) => {
+				this.allowed.failed(error);
+				this.end("INTERNAL");
+			},
+		);
+	}
+
+	#write(answer: Answer, body: Buffer, coding: Coding | undefined): void {
 		if (this.#over) return;
+		const { res } = this.allowed;
 		const headers = [...answer.headers, "Content-Length", String(body.length)];
 		if (coding !== undefined) headers.push("Content-Encoding", coding);
 		res.writeHead(answer.status, headers);

@@ -3,6 +3,7 @@
  * between the two questions.
  */
 import type { ServerResponse } from "node:http";
+import { onceClosed } from "../closed.ts";
 
 /**
  * A write whose end nobody saw may still be going on in MLflow, for as long as a request there may take
@@ -29,7 +30,7 @@ export class Writes {
 	begin(res: ServerResponse): void {
 		this.#running++;
 		this.#epoch++;
-		res.once("close", () => {
+		onceClosed(res, () => {
 			this.#running--;
 			this.#epoch++;
 			if (!res.writableFinished || isUnsure(res.statusCode))

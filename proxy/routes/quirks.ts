@@ -4,6 +4,7 @@
  */
 import type { Role } from "../roles.ts";
 import type { Route } from "./match.ts";
+import { perRoute } from "./per-route.ts";
 
 interface Quirk {
 	/** With the end of MLflow's rule. */
@@ -25,11 +26,15 @@ const QUIRKS: readonly Quirk[] = [
 	},
 ];
 
+const quirkOf = perRoute((route: Route) =>
+	QUIRKS.find(({ method, ruleEnd }) => route.method === method && route.rule.endsWith(ruleEnd)),
+);
+
 /**
  * @param query the canonical query
  * @returns the JSON to answer with, if the door is to answer
  */
 export function quirk(route: Route, query: string, role: Role): object | undefined {
-	const found = QUIRKS.find(({ method, ruleEnd }) => route.method === method && route.rule.endsWith(ruleEnd));
+	const found = quirkOf(route);
 	return found?.when(new URLSearchParams(query), role) ? found.answer : undefined;
 }

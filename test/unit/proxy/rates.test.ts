@@ -212,7 +212,8 @@ describe("strangers' connections", () => {
 				trust: { scheme: "http", tailnet: false },
 			},
 			(req, res) => {
-				if (req.headers.authorization !== undefined) knownOn(req.socket, req.headers.authorization);
+				if (req.headers.authorization !== undefined)
+					knownOn(req.socket, { kind: "token", credential: req.headers.authorization });
 				res.end();
 			},
 			connections,
@@ -258,7 +259,8 @@ describe("strangers' connections", () => {
 				trust: { scheme: "http", tailnet: false },
 			},
 			(req, res) => {
-				if (req.headers.authorization !== undefined) knownOn(req.socket, req.headers.authorization);
+				if (req.headers.authorization !== undefined)
+					knownOn(req.socket, { kind: "token", credential: req.headers.authorization });
 				res.end();
 			},
 			connections,

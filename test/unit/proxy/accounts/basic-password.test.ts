@@ -32,7 +32,7 @@ beforeEach(async () => {
 
 afterEach(() => accounts.remove());
 
-const ask = (name: string, password: string, more: Parameters<typeof facts>[1] = {}) =>
+const ask = async (name: string, password: string, more: Parameters<typeof facts>[1] = {}) =>
 	accounts.authority.authenticate(facts(basic(name, password), more));
 
 const OTHER = "eight green bottles";
