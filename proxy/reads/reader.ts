@@ -90,25 +90,33 @@ export class Reader implements Watched {
 	/** Somebody else takes it from here. */
 	release(): Allowed {
 		this.#over = true;
-		this.#flight = undefined;
+		this.#computation = undefined;
 		this.#unwatch();
 		return this.allowed;
 	}
 
-	/** Sends a whole answer. What is small goes at once. */
+	/** Sends a whole answer. What is small goes at once. Never throws. */
 	answer(answer: Answer): void {
 		const coding =
 			answer.body.length < WORTH_COMPRESSING
 				? undefined
 				: codingFor(this.allowed.req.headers["accept-encoding"]);
-		if (coding === undefined) return this.#write(answer, answer.body, undefined);
-		answer.in(coding).then(
-			(body) => this.#write(answer, body, coding),
-			(error: Error) => {
-				this.allowed.failed(error);
-				this.end("INTERNAL");
-			},
-		);
+		const failed = (error: unknown): void => {
+			this.allowed.failed(error as Error);
+			this.end("INTERNAL");
+		};
+		if (coding !== undefined) {
+			answer
+				.in(coding)
+				.then((body) => this.#write(answer, body, coding))
+				.catch(failed);
+			return;
+		}
+		try {
+			this.#write(answer, answer.body, undefined);
+		} catch (error) {
+			failed(error);
+		}
 	}
 
 	#write(answer: Answer, body: Buffer, coding: Coding | undefined): void {

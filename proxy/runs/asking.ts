@@ -172,7 +172,7 @@ export class Asking implements Shared {
 		this.#options.budget.give(bytes);
 	}
 
-	async #answer(): Promise<void> {
+	#answer(): void {
 		if (this.#over) return;
 		this.#ended();
 		const left = this.#options.ids.filter((_, place) => this.#said[place] === undefined);
@@ -185,7 +185,7 @@ export class Asking implements Shared {
 			Buffer.from(`],"left_out":${JSON.stringify(left)}}\n`),
 		]);
 		const answer = answerOf(200, HEADERS, body);
-		await Promise.all([...this.#readers].map((reader) => reader.answer(answer)));
+		for (const reader of this.#readers) reader.answer(answer);
 	}
 
 	#fail({ failed }: Allowed, error: Error, code: DoorErrorCode): void {

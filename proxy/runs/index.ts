@@ -7,6 +7,7 @@
 import type { Dispatcher } from "undici";
 import { refuse } from "../answer.ts";
 import type { Answerer } from "../answerer.ts";
+import { onceClosed } from "../closed.ts";
 import type { DoorErrorCode } from "../errors.ts";
 import type { Transfers } from "../forward/transfers.ts";
 import type { RateLimits } from "../rates.ts";
@@ -57,7 +58,7 @@ export function runsAnswerer({
 			atOnce: Math.min(AT_ONCE, ids.length) - 1,
 		});
 		if ("retryAfter" in taken) return end("TOO_MANY_REQUESTS", ["Retry-After", String(taken.retryAfter)]);
-		res.once("close", taken.done);
+		onceClosed(res, taken.done);
 		const reader = new Reader(allowed, () =>
 			sharing.join(reader, null, (quiet) => new Asking({ upstream, transfers, budget, largest, quiet, ids })),
 		);
