@@ -101,6 +101,14 @@ export const UID = {
 	tailscale: 10007,
 } as const;
 
+/**
+ * Weights where processors are short, beside Docker's own 1024: whoever moves large files waits for whoever asks
+ * something small, and not the other way round.
+ */
+export const CPU_SHARES: { readonly minio: number } & Readonly<Partial<Record<Part, number>>> = {
+	minio: 128,
+};
+
 /** Data volumes: losing one of them loses runs, sign-ins, or the public name and its certificate. Locked from the first `up`, held by the keeper. */
 export const DATA_VOLUMES = ["postgres", "minio", "door", "tailscale"] as const;
 export type DataVolume = (typeof DATA_VOLUMES)[number];

@@ -5,7 +5,7 @@
 import { createHash } from "node:crypto";
 import { Container, type ContainerArgs, type Network, RemoteImage, type Volume } from "@pulumi/docker";
 import { all, ComponentResource, type Input, type Output, type Resource, unsecret } from "@pulumi/pulumi";
-import { hostName, LABEL, PATH, type Part, UID } from "./contract.ts";
+import { CPU_SHARES, hostName, LABEL, PATH, type Part, UID } from "./contract.ts";
 import { imageRef } from "./images.ts";
 import type { SecretFiles } from "./secrets.ts";
 import { createVolume } from "./volumes.ts";
@@ -94,6 +94,7 @@ export function containerArgs(spec: ServiceSpec, instance: Instance): ContainerA
 		// Without it Docker allows as much swap again, and reads back a number that was never written.
 		memorySwap: spec.memory,
 		shmSize: spec.sharedMemory ?? 64,
+		...(CPU_SHARES[spec.part] !== undefined && { cpuShares: CPU_SHARES[spec.part] }),
 		ipcMode: "private",
 		logDriver: "json-file",
 		logOpts: { "max-size": "10m", "max-file": "5" },

@@ -9,7 +9,7 @@ import { alone, type Row, ratio } from "./frame/rows.ts";
 import { AT, origin, type Site } from "./frame/site.ts";
 import { type Load, tryLoad } from "./frame/wrk.ts";
 
-const ROUNDS = 3;
+const ROUNDS = 5;
 const SECONDS = 8;
 const CLIENTS = 4;
 const DOWNLOADS = 4;

@@ -22,6 +22,8 @@ export interface ContainerSpec {
 	ulimits: readonly { name: string; soft: number; hard: number }[];
 	memory: number;
 	memorySwap: number;
+	/** 0: Docker's own. */
+	cpuShares: number;
 	shmSize: number;
 	ipc: string;
 	init: boolean;
@@ -62,6 +64,7 @@ interface Made extends Container {
 		Init: boolean | null;
 		Memory: number;
 		MemorySwap: number;
+		CpuShares: number;
 		ShmSize: number;
 		IpcMode: string;
 		LogConfig: { Type: string; Config: Record<string, string> | null };
@@ -98,6 +101,7 @@ export function specOf(container: Container): ContainerSpec {
 		})),
 		memory: HostConfig.Memory,
 		memorySwap: HostConfig.MemorySwap,
+		cpuShares: HostConfig.CpuShares,
 		shmSize: HostConfig.ShmSize,
 		ipc: HostConfig.IpcMode,
 		init: HostConfig.Init ?? false,
@@ -136,6 +140,7 @@ export function specFrom(declared: DeclaredContainer, image: string): ContainerS
 		ulimits: declared.ulimits ?? [],
 		memory: (declared.memory ?? 0) * MIB,
 		memorySwap: (declared.memorySwap ?? 0) * MIB,
+		cpuShares: declared.cpuShares ?? 0,
 		shmSize: (declared.shmSize ?? 64) * MIB,
 		ipc: declared.ipcMode ?? "private",
 		init: declared.init ?? false,
@@ -168,6 +173,7 @@ export function createArgs(spec: ContainerSpec): string[] {
 		...each("--tmpfs", Object.entries(spec.tmpfs), ([path, options]) => `${path}:${options}`),
 		...each("--ulimit", spec.ulimits, ({ name, soft, hard }) => `${name}=${soft}:${hard}`),
 		...["--memory", String(spec.memory), "--memory-swap", String(spec.memorySwap)],
+		...(spec.cpuShares > 0 ? ["--cpu-shares", String(spec.cpuShares)] : []),
 		...["--shm-size", String(spec.shmSize), "--ipc", spec.ipc],
 		...(spec.init ? ["--init"] : []),
 		...["--stop-signal", spec.stop.signal, "--stop-timeout", String(spec.stop.timeout)],

@@ -4,7 +4,7 @@ import { chown, mkdir, readdir, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Image } from "../../../infra/contract.ts";
-import { DATABASE, PATH, PORT, SECRET_FILE, STORE, UID } from "../../../infra/contract.ts";
+import { CPU_SHARES, DATABASE, PATH, PORT, SECRET_FILE, STORE, UID } from "../../../infra/contract.ts";
 import { imageRef } from "../../../infra/images.ts";
 import { docker } from "../../support/mlgate.ts";
 import { Children } from "./children.ts";
@@ -66,6 +66,7 @@ interface Part {
 	name: string;
 	image: Image;
 	memory: number;
+	cpuShares?: number;
 	env?: Record<string, string>;
 	secrets: Record<string, string>;
 	/** Folder in the container, kept where it can be looked at. */
@@ -79,7 +80,7 @@ interface Part {
 
 /** As `infra/service.ts` runs them: read-only, without rights, with the limits of a stack. */
 async function start(folder: string, part: Part): Promise<Watched> {
-	const { name, image, memory, env = {}, secrets, data, scratch = "", tmpfs = [], command } = part;
+	const { name, image, memory, cpuShares, env = {}, secrets, data, scratch = "", tmpfs = [], command } = part;
 	const uid = UID[image as keyof typeof UID];
 	const own = async (kind: string, mode: number) => {
 		const path = join(folder, `${name}-${kind}`);
@@ -96,6 +97,7 @@ async function start(folder: string, part: Part): Promise<Watched> {
 	await docker(
 		...["run", "--detach", "--name", container, ...belongsHere(), "--read-only", "--cap-drop", "ALL"],
 		...["--security-opt", "no-new-privileges", "--memory", `${memory}m`, "--shm-size", "256m"],
+		...(cpuShares === undefined ? [] : ["--cpu-shares", String(cpuShares)]),
 		...["/tmp", ...tmpfs].flatMap((path) => ["--tmpfs", `${path}:size=64m,mode=1777`]),
 		...["--volume", `${dataFolder}:${data}`, "--volume", `${secretFolder}:${PATH.secrets}:ro`],
 		...Object.entries(env).flatMap(([key, value]) => ["--env", `${key}=${value}`]),
@@ -126,6 +128,7 @@ export async function openSite(): Promise<Site> {
 		name: "minio",
 		image: "minio",
 		memory: 1024,
+		cpuShares: CPU_SHARES.minio,
 		secrets: Object.fromEntries(Object.values(SECRET_FILE.minio).map((file) => [file, password])),
 		data: PATH.data.minio,
 		// The rest is objects, and notes of how many there are.

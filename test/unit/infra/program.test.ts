@@ -129,9 +129,11 @@ const INVARIANTS: Record<string, (declaration: Declaration, settings: Settings) 
 		expect(partsOf(declaration).find(({ name }) => name === "postgres")?.args.stopTimeout).toBe(120);
 	},
 	"every part is limited, checked, restarted, and its log rotated"(declaration) {
-		for (const { args } of partsOf(declaration)) {
+		for (const { name, args } of partsOf(declaration)) {
 			expect(args.memory).toBeGreaterThanOrEqual(256);
 			expect(args.memorySwap).toBe(args.memory);
+			// Whoever moves large files waits for whoever asks something small.
+			expect(args.cpuShares).toBe(name === "minio" ? 128 : undefined);
 			expect(args.healthcheck?.tests?.[0]).toMatch(/^CMD(-SHELL)?$/);
 			for (const time of ["interval", "timeout", "startPeriod"] as const)
 				expect(args.healthcheck?.[time]).toMatch(/^(\d+h)?(\d+m)?\d+s$/);

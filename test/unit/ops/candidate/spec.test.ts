@@ -51,6 +51,7 @@ const made = {
 		Init: false,
 		Memory: 100 * 1024 * 1024,
 		MemorySwap: 100 * 1024 * 1024,
+		CpuShares: 0,
 		ShmSize: 64 * 1024 * 1024,
 		IpcMode: "private",
 		LogConfig: { Type: "json-file", Config: { "max-file": "5", "max-size": "10m" } },
