@@ -15,11 +15,11 @@ export const GROUPS = {
 		title: "Small requests, beside nginx and http-proxy that check a token with jose",
 		note: `All questions are different: equal ones the door would ask once. What is compared runs on one core, its clients and
 the stub on another, MLflow where it is put. Each side has served a hundred thousand requests before the stub, and twenty
-thousand before MLflow, when its CPU is counted: V8 makes its best code for what has run often. What is wanted before the
-stub comes from figures with sixty-four clients; with sixteen more of a request's CPU is the system's own, which wakes whoever
-waits at the other end, and all who stand there pay it alike. Before MLflow
-a request costs any proxy several times as much CPU as before the stub. More than half of that is not MLflow's doing: a stub
-that only waits as long costs three times as much as one that answers at once. The likely reason is the rate: at some
+thousand before MLflow, when its CPU is counted: V8 makes its best code for what has run often. With sixteen clients more of a
+request's CPU than with sixty-four is the system's own, which wakes whoever waits at the other end, and all pay that alike.
+Before MLflow a request costs any proxy several times as much CPU as before the stub. More than half of that is not MLflow's
+doing: a stub that only waits as long costs three times as much as one that answers at once (doors that have served five
+thousand requests). The likely reason is the rate: at some
 hundred requests a second each finds the process asleep and its code and data gone from the processor's caches; at ten
 thousand one round of the event loop, just done before, serves many.`,
 		load: () => import("./requests.ts"),
