@@ -16,7 +16,7 @@ import type { Safety } from "../safety.ts";
 import { answerOf } from "./answer.ts";
 import type { Budget } from "./budget.ts";
 import type { Reader } from "./reader.ts";
-import type { Shared } from "./sharing.ts";
+import { Shared } from "./shared.ts";
 
 /** The largest answer that is kept whole, in bytes. The first page of 100 runs is 0.8 MB. */
 const LARGEST = 4 * 1024 * 1024;
@@ -33,11 +33,8 @@ export interface FlightOptions {
 	safety: Safety;
 }
 
-export class Flight implements Dispatcher.DispatchHandler, Shared {
-	readonly quiet: number | undefined;
+export class Flight extends Shared implements Dispatcher.DispatchHandler {
 	readonly #options: FlightOptions;
-	readonly #readers = new Set<Reader>();
-	#ended: () => void = () => {};
 	#patience: Patience | undefined;
 	#failed: (error: Error) => void = () => {};
 	#controller: Dispatcher.DispatchController | undefined;
@@ -52,16 +49,8 @@ export class Flight implements Dispatcher.DispatchHandler, Shared {
 	#single: { reader: Reader; into: Writable } | undefined;
 
 	constructor(options: FlightOptions) {
-		this.quiet = options.quiet;
+		super(options.quiet);
 		this.#options = options;
-	}
-
-	ended(then: () => void): void {
-		this.#ended = then;
-	}
-
-	add(reader: Reader): void {
-		this.#readers.add(reader);
 	}
 
 	start({ allowed: { req, target, patience, failed } }: Reader): void {
@@ -78,9 +67,9 @@ export class Flight implements Dispatcher.DispatchHandler, Shared {
 	}
 
 	leave(reader: Reader): void {
-		if (!this.#readers.delete(reader) || this.#readers.size > 0) return;
+		if (!this.readers.delete(reader) || this.readers.size > 0) return;
 		if (!this.#over) {
-			this.#close();
+			this.#end();
 			this.#patience?.leave();
 			this.#controller?.abort(LEFT);
 		}
@@ -88,9 +77,9 @@ export class Flight implements Dispatcher.DispatchHandler, Shared {
 		this.#release();
 	}
 
-	#close(): void {
+	#end(): void {
 		this.#over = true;
-		this.#ended();
+		this.close();
 	}
 
 	#release(): void {
@@ -104,10 +93,7 @@ export class Flight implements Dispatcher.DispatchHandler, Shared {
 			return;
 		}
 		this.#controller = controller;
-		// It may have waited for MLflow, and who was let in may have been shut out meanwhile.
-		for (const reader of this.#readers) {
-			if (!this.#options.transfers.stands(reader.identity)) reader.end("CREDENTIAL_ENDED");
-		}
+		this.shutOut(this.#options.transfers);
 	}
 
 	onResponseStart(controller: Dispatcher.DispatchController, status: number): void {
@@ -140,10 +126,10 @@ export class Flight implements Dispatcher.DispatchHandler, Shared {
 
 	/** The first reader gets it as it comes, the others ask for themselves. */
 	#leaveToOne(): { reader: Reader; into: Writable } {
-		this.#ended();
-		const [reader, ...others] = [...this.#readers] as [Reader, ...Reader[]];
+		this.close();
+		const [reader, ...others] = [...this.readers] as [Reader, ...Reader[]];
 		for (const other of others) {
-			this.#readers.delete(other);
+			this.readers.delete(other);
 			const allowed = other.release();
 			// Its body was judged when it came.
 			const order = { ...orderOf(allowed), judge: undefined, body: this.#options.body };
@@ -162,7 +148,7 @@ export class Flight implements Dispatcher.DispatchHandler, Shared {
 
 	onResponseEnd(): void {
 		if (this.#over) return;
-		this.#close();
+		this.#end();
 		if (this.#single !== undefined) {
 			this.#single.into.end();
 			return;
@@ -171,14 +157,14 @@ export class Flight implements Dispatcher.DispatchHandler, Shared {
 		const [first] = this.#chunks;
 		const body = this.#chunks.length === 1 && first !== undefined ? first : Buffer.concat(this.#chunks);
 		const answer = answerOf(this.#status, headers, body);
-		for (const reader of this.#readers) reader.answer(answer);
+		for (const reader of this.readers) reader.answer(answer);
 	}
 
 	onResponseError(_: unknown, error: Error): void {
 		if (this.#over) return;
-		this.#close();
+		this.#end();
 		this.#failed(error);
-		for (const reader of this.#readers) reader.end(refusalOf(error));
+		for (const reader of this.readers) reader.end(refusalOf(error));
 	}
 }
 

@@ -4,18 +4,9 @@
  * that follows a write is never answered from before that write's end.
  */
 import type { ServerResponse } from "node:http";
-import type { Computation, Reader } from "./reader.ts";
+import type { Reader } from "./reader.ts";
+import type { Shared } from "./shared.ts";
 import { Writes } from "./writes.ts";
-
-/** A computation that others may join. */
-export interface Shared extends Computation {
-	/** The stretch without writes in which it began; undefined: nobody may join. */
-	readonly quiet: number | undefined;
-	/** @param then called once nobody can join any more */
-	ended(then: () => void): void;
-	/** @param reader whose headers and patience it goes by */
-	start(reader: Reader): void;
-}
 
 export class Sharing {
 	readonly #writes: Writes;

@@ -14,7 +14,7 @@ import type { HeldRequest } from "../hold/upstream.ts";
 import { answerOf } from "../reads/answer.ts";
 import type { Budget } from "../reads/budget.ts";
 import type { Reader } from "../reads/reader.ts";
-import type { Shared } from "../reads/sharing.ts";
+import { Shared } from "../reads/shared.ts";
 import { OWN_HEADERS } from "../safety.ts";
 
 /** Runs that MLflow is asked for at one time: about what a browser does by itself. */
@@ -58,11 +58,8 @@ export interface AskingOptions {
 	ids: readonly string[];
 }
 
-export class Asking implements Shared {
-	readonly quiet: number | undefined;
+export class Asking extends Shared {
 	readonly #options: AskingOptions;
-	readonly #readers = new Set<Reader>();
-	#ended: () => void = () => {};
 	readonly #leave = new AbortController();
 	readonly #patiences: Patience[] = [];
 	/** JSON of a `RunAnswer` each, by place in the question; undefined: left out, or not there yet. */
@@ -73,16 +70,8 @@ export class Asking implements Shared {
 	#over = false;
 
 	constructor(options: AskingOptions) {
-		this.quiet = options.quiet;
+		super(options.quiet);
 		this.#options = options;
-	}
-
-	ended(then: () => void): void {
-		this.#ended = then;
-	}
-
-	add(reader: Reader): void {
-		this.#readers.add(reader);
 	}
 
 	start({ allowed }: Reader): void {
@@ -95,9 +84,9 @@ export class Asking implements Shared {
 	}
 
 	leave(reader: Reader): void {
-		if (!this.#readers.delete(reader) || this.#readers.size > 0) return;
+		if (!this.readers.delete(reader) || this.readers.size > 0) return;
 		this.#over = true;
-		this.#ended();
+		this.close();
 		for (const patience of this.#patiences) patience.leave();
 		this.#leave.abort(LEFT);
 		this.#said = [];
@@ -125,17 +114,12 @@ export class Asking implements Shared {
 	/** @returns undefined: to be left out */
 	async #ask({ req }: Allowed, run_id: string, patience: Patience): Promise<Buffer | undefined> {
 		const { upstream, transfers } = this.#options;
-		/** It may have waited for MLflow, and who was let in may have been shut out meanwhile. */
-		const started = (): void => {
-			for (const reader of this.#readers)
-				if (!transfers.stands(reader.identity)) reader.end("CREDENTIAL_ENDED");
-		};
 		const request: Dispatcher.RequestOptions & HeldRequest = {
 			path: `${MLFLOW}?run_id=${run_id}`,
 			method: "GET",
 			headers: headersToUpstream(req.headers),
 			signal: this.#leave.signal,
-			held: { patience, repeat: "safe", started },
+			held: { patience, repeat: "safe", started: () => this.shutOut(transfers) },
 		};
 		const { statusCode: status, headers, body: stream } = await upstream.request(request);
 		const chunks: Buffer[] = [];
@@ -174,7 +158,7 @@ export class Asking implements Shared {
 
 	#answer(): void {
 		if (this.#over) return;
-		this.#ended();
+		this.close();
 		const left = this.#options.ids.filter((_, place) => this.#said[place] === undefined);
 		const runs = this.#said.filter((said) => said !== undefined);
 		this.#said = [];
@@ -185,13 +169,13 @@ export class Asking implements Shared {
 			Buffer.from(`],"left_out":${JSON.stringify(left)}}\n`),
 		]);
 		const answer = answerOf(200, HEADERS, body);
-		for (const reader of this.#readers) reader.answer(answer);
+		for (const reader of this.readers) reader.answer(answer);
 	}
 
 	#fail({ failed }: Allowed, error: Error, code: DoorErrorCode): void {
 		if (this.#over) return;
-		this.#ended();
+		this.close();
 		failed(error);
-		for (const reader of this.#readers) reader.end(code);
+		for (const reader of this.readers) reader.end(code);
 	}
 }

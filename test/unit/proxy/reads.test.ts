@@ -3,8 +3,7 @@ import type { IncomingMessage, ServerResponse } from "node:http";
 import { request as httpRequest } from "node:http";
 import { brotliDecompressSync, gunzipSync } from "node:zlib";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import type { Role } from "../../../proxy/roles.ts";
-import { eventually, HOST, quiet, type Rig, rig } from "./support.ts";
+import { type Asked, ask as askAt, eventually, HOST, quiet, type Rig, rig, type Said } from "./support.ts";
 
 let it: Rig;
 /** Reads that wait for the test, in the order in which they came. */
@@ -27,49 +26,7 @@ beforeEach(async () => {
 });
 afterEach(() => it.close());
 
-interface Said {
-	status: number;
-	headers: IncomingMessage["headers"];
-	body: Buffer;
-}
-interface Asked {
-	role?: Role;
-	body?: string;
-	headers?: Record<string, string>;
-}
-
-/** `left` ends it without waiting for the answer. */
-function ask(method: string, path: string, { role = "viewer", body, headers = {} }: Asked = {}) {
-	const sent = httpRequest({
-		port: it.port,
-		host: "127.0.0.1",
-		method,
-		path,
-		agent: false,
-		headers: {
-			host: HOST,
-			authorization: `Bearer ${role}`,
-			...(body === undefined
-				? {}
-				: { "content-type": "application/json", "content-length": Buffer.byteLength(body) }),
-			...headers,
-		},
-	});
-	const answer = new Promise<Said>((resolve, reject) => {
-		sent.on("error", reject);
-		sent.on("response", (res) => {
-			const chunks: Buffer[] = [];
-			res.on("data", (chunk) => chunks.push(chunk));
-			res.on("error", reject);
-			res.on("end", () =>
-				resolve({ status: res.statusCode ?? 0, headers: res.headers, body: Buffer.concat(chunks) }),
-			);
-		});
-	});
-	answer.catch(() => {});
-	sent.end(body);
-	return { answer, left: () => sent.destroy() };
-}
+const ask = (method: string, path: string, asked?: Asked) => askAt(it.port, method, path, asked);
 
 const arrived = (count: number) => eventually(() => held.length >= count);
 /** Time in which another request to MLflow would have come. */

@@ -1,13 +1,11 @@
 /** Many runs in one question: what MLflow says to each, to those who may ask, at no less than the single questions. */
 import type { IncomingMessage, ServerResponse } from "node:http";
-import { request as httpRequest } from "node:http";
 import { brotliDecompressSync, gunzipSync } from "node:zlib";
 import { afterEach, describe, expect, test } from "vitest";
-import type { Role } from "../../../proxy/roles.ts";
 import { AT_ONCE, type RunsAnswer } from "../../../proxy/runs/asking.ts";
 import { MOST } from "../../../proxy/runs/ids.ts";
 import { SCOPES } from "../../../proxy/scopes.ts";
-import { eventually, HOST, quiet, type Rig, rig } from "./support.ts";
+import { type Asked, ask as askAt, eventually, quiet, type Rig, rig, type Said } from "./support.ts";
 
 let it: Rig;
 afterEach(async () => {
@@ -21,37 +19,8 @@ const asking = (all: readonly string[]): string =>
 	`/door/runs?${all.map((one) => `run_id=${one}`).join("&")}`;
 const single = (one: string): string => `/ajax-api/2.0/mlflow/runs/get?run_id=${one}`;
 
-interface Said {
-	status: number;
-	headers: IncomingMessage["headers"];
-	body: Buffer;
-}
-
-/** `left` ends it without waiting for the answer. */
-function ask(path: string, { role = "viewer" as Role | null, headers = {}, method = "GET" } = {}) {
-	const sent = httpRequest({
-		port: it.port,
-		host: "127.0.0.1",
-		method,
-		path,
-		agent: false,
-		headers: { host: HOST, ...(role === null ? {} : { authorization: `Bearer ${role}` }), ...headers },
-	});
-	const answer = new Promise<Said>((resolve, reject) => {
-		sent.on("error", reject);
-		sent.on("response", (res) => {
-			const chunks: Buffer[] = [];
-			res.on("data", (chunk) => chunks.push(chunk));
-			res.on("error", reject);
-			res.on("end", () =>
-				resolve({ status: res.statusCode ?? 0, headers: res.headers, body: Buffer.concat(chunks) }),
-			);
-		});
-	});
-	answer.catch(() => {});
-	sent.end();
-	return { answer, left: () => sent.destroy() };
-}
+const ask = (path: string, { method = "GET", ...asked }: Asked & { method?: string } = {}) =>
+	askAt(it.port, method, path, asked);
 
 const runsOf = ({ body }: Said): RunsAnswer => JSON.parse(body.toString());
 

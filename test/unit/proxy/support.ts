@@ -1,5 +1,11 @@
 /** A door on loopback with accounts in memory, an upstream that records what it got, and a raw client. */
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
+import {
+	createServer,
+	request as httpRequest,
+	type IncomingMessage,
+	type Server,
+	type ServerResponse,
+} from "node:http";
 import type { AddressInfo } from "node:net";
 import { pino } from "pino";
 import type { Answered, RequestAudit } from "../../../proxy/audit/requests.ts";
@@ -266,4 +272,56 @@ export function request(
 		"",
 		body,
 	].join("\r\n");
+}
+
+/** An answer, whole. */
+export interface Said {
+	status: number;
+	headers: IncomingMessage["headers"];
+	body: Buffer;
+}
+
+export interface Asked {
+	/** `null`: no credential. */
+	role?: Role | null;
+	body?: string;
+	headers?: Readonly<Record<string, string>>;
+}
+
+/** A request on a connection of its own, as a viewer unless said. `left` ends it without waiting for the answer. */
+export function ask(
+	port: number,
+	method: string,
+	path: string,
+	{ role = "viewer", body, headers = {} }: Asked = {},
+): { answer: Promise<Said>; left(): void } {
+	const sent = httpRequest({
+		port,
+		host: "127.0.0.1",
+		method,
+		path,
+		agent: false,
+		headers: {
+			host: HOST,
+			...(role === null ? {} : { authorization: `Bearer ${role}` }),
+			...(body === undefined
+				? {}
+				: { "content-type": "application/json", "content-length": Buffer.byteLength(body) }),
+			...headers,
+		},
+	});
+	const answer = new Promise<Said>((resolve, reject) => {
+		sent.on("error", reject);
+		sent.on("response", (res) => {
+			const chunks: Buffer[] = [];
+			res.on("data", (chunk) => chunks.push(chunk));
+			res.on("error", reject);
+			res.on("end", () =>
+				resolve({ status: res.statusCode ?? 0, headers: res.headers, body: Buffer.concat(chunks) }),
+			);
+		});
+	});
+	answer.catch(() => {});
+	sent.end(body);
+	return { answer, left: () => sent.destroy() };
 }

@@ -2,15 +2,22 @@
 import { execFileSync, spawnSync } from "node:child_process";
 import { once } from "node:events";
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { request as httpRequest, type IncomingMessage } from "node:http";
 import { connect } from "node:net";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { brotliDecompressSync, gunzipSync } from "node:zlib";
 import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
-import type { Role } from "../../../proxy/roles.ts";
-import { eventually, exchange, HOST, type Rig, request, rig } from "./support.ts";
+import {
+	type Asked,
+	ask as askAt,
+	eventually,
+	exchange,
+	type Rig,
+	request,
+	rig,
+	type Said,
+} from "./support.ts";
 
 const SCRIPT = fileURLToPath(new URL("../../../infra/images/door/ui.mjs", import.meta.url));
 /** As MLflow's bundler writes them. */
@@ -57,39 +64,8 @@ beforeEach(() => {
 	it.upstream.seen.length = 0;
 });
 
-interface Said {
-	status: number;
-	headers: IncomingMessage["headers"];
-	body: Buffer;
-}
-
-const ask = (path: string, { role = "viewer", method = "GET", headers = {} }: AskedFor = {}): Promise<Said> =>
-	new Promise((resolve, reject) => {
-		httpRequest(
-			{
-				port: it.port,
-				host: "127.0.0.1",
-				method,
-				path: `/static-files/${path}`,
-				agent: false,
-				headers: { host: HOST, ...(role === null ? {} : { authorization: `Bearer ${role}` }), ...headers },
-			},
-			(res) => {
-				const chunks: Buffer[] = [];
-				res.on("data", (chunk) => chunks.push(chunk));
-				res.on("end", () =>
-					resolve({ status: res.statusCode ?? 0, headers: res.headers, body: Buffer.concat(chunks) }),
-				);
-			},
-		)
-			.on("error", reject)
-			.end();
-	});
-interface AskedFor {
-	role?: Role | null;
-	method?: string;
-	headers?: Record<string, string>;
-}
+const ask = (path: string, { method = "GET", ...asked }: Asked & { method?: string } = {}): Promise<Said> =>
+	askAt(it.port, method, `/static-files/${path}`, asked).answer;
 
 const MAIN = "static/js/main.83f1172e.js";
 
